@@ -1,0 +1,122 @@
+"""Backstory: actor-based, asyncio event sourcing for systems of AI agents.
+
+Aggregates decide, and emit domain events into a versioned stream each; projections follow the log
+and keep read models; everything can be replayed from any version. The names stand in the order in
+which one meets them.
+"""
+
+# ruff: noqa: I001, RUF022 - the imports and __all__ are a table of contents, in teaching order
+
+# Facts
+from backstory._events import Event, Metadata, RawEvent
+from backstory._recorded import NewEvent, RecordedEvent
+from backstory._ids import IdSource, derive_event_id, stream_id_of
+from backstory._clock import Clock
+
+# Deciding and reading
+from backstory._aggregate import Aggregate
+from backstory._projection import Projection
+from backstory._handlers import on
+
+# The way in
+from backstory._app import Backstory
+from backstory._repository import Repository, Scope
+from backstory._filter import EventFilter, where
+from backstory._subscription import Subscription, SubscriptionState
+from backstory._projector import fold_log
+
+# Stores
+from backstory._store_url import StoreURL, store_of
+from backstory._store import EventPage, EventStore, StoreCapabilities, StreamInfo, StreamRead
+from backstory._subscription import LogRead, Page
+from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
+from backstory._commit import Durability, Receipt, StreamAppend
+from backstory._snapshot import Checkpoint, Snapshot
+
+# Errors
+from backstory._errors import (
+    BackstoryError,
+    CodecError,
+    ConfigurationError,
+    CorruptLogError,
+    DecodeError,
+    DomainError,
+    DuplicateEventError,
+    EncodeError,
+    InvalidInputError,
+    ProjectionBehindError,
+    ProjectionError,
+    ProjectionFailedError,
+    StoreClosedError,
+    StoreError,
+    StoreUnavailableError,
+    StreamNotFoundError,
+    UnknownEventTypeError,
+    UpcasterMissingError,
+    VersionConflictError,
+)
+
+__all__ = [
+    # Facts
+    "Event",
+    "Metadata",
+    "RawEvent",
+    "NewEvent",
+    "RecordedEvent",
+    "IdSource",
+    "derive_event_id",
+    "stream_id_of",
+    "Clock",
+    # Deciding and reading
+    "Aggregate",
+    "Projection",
+    "on",
+    # The way in
+    "Backstory",
+    "Repository",
+    "Scope",
+    "EventFilter",
+    "where",
+    "Subscription",
+    "SubscriptionState",
+    "fold_log",
+    # Stores
+    "StoreURL",
+    "store_of",
+    "EventPage",
+    "EventStore",
+    "StoreCapabilities",
+    "StreamInfo",
+    "StreamRead",
+    "LogRead",
+    "Page",
+    "ANY",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "ExpectedVersion",
+    "Durability",
+    "Receipt",
+    "StreamAppend",
+    "Checkpoint",
+    "Snapshot",
+    # Errors
+    "BackstoryError",
+    "CodecError",
+    "ConfigurationError",
+    "CorruptLogError",
+    "DecodeError",
+    "DomainError",
+    "DuplicateEventError",
+    "EncodeError",
+    "InvalidInputError",
+    "ProjectionBehindError",
+    "ProjectionError",
+    "ProjectionFailedError",
+    "StoreClosedError",
+    "StoreError",
+    "StoreUnavailableError",
+    "StreamNotFoundError",
+    "UnknownEventTypeError",
+    "UpcasterMissingError",
+    "VersionConflictError",
+]

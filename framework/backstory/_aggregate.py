@@ -1,0 +1,277 @@
+"""Aggregates: typed state, commands that decide, and `@on` methods that evolve.
+
+An aggregate is a struct, and its fields are its state: a snapshot is one encode, and a changed
+list of fields is noticed. What the framework keeps of a live aggregate (its id, its version, the
+events it has emitted) lies in one slot beside the fields. That slot is not encoded, compared or
+copied; so an aggregate is never copied. A command runs on the live instance, and when anything goes
+wrong the instance is dropped and loaded again.
+
+`emit` encodes at once. A bad value is refused in the command that made it, before any state moves,
+and the state evolves from the decoded copy: what the state keeps is what a later load will see, and
+it shares no list with the caller.
+"""
+
+import inspect
+from types import FunctionType
+from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+
+import msgspec
+from msgspec import Struct, StructMeta
+
+from backstory._codec import encode
+from backstory._errors import ConfigurationError, InvalidInputError, UnknownEventTypeError
+from backstory._events import Event, RawEvent, is_known
+from backstory._handlers import Handler, collect_handlers
+from backstory._ids import check_stream_id, stream_id_of
+from backstory._limits import check_category
+from backstory._recorded import RecordedEvent
+
+_RESERVED: Final = frozenset({"id", "version", "stream_id", "book"})
+
+
+class EmittedEvent(Struct, frozen=True):
+    """An event that a command has emitted, encoded, and not yet appended."""
+
+    event: Event
+    data_json: bytes
+
+
+class Book:
+    """What the framework knows of one live aggregate."""
+
+    __slots__ = ("emitted", "id", "snapshot_version", "version")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.version = 0
+        self.snapshot_version = 0
+        self.emitted: list[EmittedEvent] = []
+
+
+class _Booked:
+    """One slot beside the struct's fields: not encoded, compared, copied or pickled."""
+
+    __slots__ = ("book",)
+    book: Book
+
+
+class AggregateMeta(StructMeta):
+    """Makes aggregate classes: collects commands and handlers, and refuses what cannot work."""
+
+    # The class keywords are spelt out, so that a type checker reports a misspelt one.
+    def __new__(
+        mcls: type[Any],
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        /,
+        *,
+        category: str = "",
+        revision: int = 1,
+        snapshot_every: int = 100,
+        kw_only: bool = True,
+    ) -> Any:
+        """Make the class; one without a category is abstract.
+
+        Raises:
+            ConfigurationError: The definition cannot work; the message says why.
+        """
+        handlers: dict[str, Handler] = {}
+        commands: dict[str, Any] = {}
+        for base in reversed(bases):
+            if getattr(base, "category", ""):
+                raise ConfigurationError(
+                    f"{name}: {base.__name__} is concrete, and its commands would run on "
+                    f"{base.__name__}; move what they share into a class without a category"
+                )
+            handlers |= getattr(base, "handlers", {})
+            commands |= _commands_of(base)
+        if category:
+            # Each concrete class owns its commands, so that execute(Task.create, …) finds Task
+            # even where `create` is inherited.
+            own = {key: _own(command) for key, command in commands.items() if key not in namespace}
+            namespace = own | namespace
+        cls = StructMeta.__new__(mcls, name, bases, namespace, kw_only=kw_only)
+        cls.category, cls.revision, cls.snapshot_every = category, revision, snapshot_every
+        cls.handlers = collect_handlers(name, handlers, namespace)
+        if taken := _RESERVED & set(cls.__struct_fields__):
+            raise ConfigurationError(f"{name}.{min(taken)} is the framework's; rename it")
+        if category:
+            _check_definition(cls)
+            for command in _commands_of(cls).values():
+                command.__dict__["aggregate"] = cls
+        return cls
+
+
+def _commands_of(cls: type) -> dict[str, FunctionType]:
+    if not isinstance(cls, AggregateMeta):
+        return {}
+    return {
+        key: member
+        for key in dir(cls)
+        if not key.startswith("_")
+        and isinstance(member := inspect.getattr_static(cls, key), FunctionType)
+        and key not in _FRAMEWORK
+    }
+
+
+_FRAMEWORK: Final = frozenset({"emit"})
+
+
+def _own(command: FunctionType) -> FunctionType:
+    copy = FunctionType(
+        command.__code__,
+        command.__globals__,
+        command.__name__,
+        command.__defaults__,
+        command.__closure__,
+    )
+    copy.__kwdefaults__ = command.__kwdefaults__
+    copy.__annotations__ = command.__annotations__
+    copy.__doc__, copy.__qualname__ = command.__doc__, command.__qualname__
+    return copy
+
+
+def _check_definition(cls: Any) -> None:
+    try:
+        check_category(cls.category)
+    except InvalidInputError as error:
+        raise ConfigurationError(f"aggregate {cls.__name__}: {error}") from None
+    check_defaults(cls)
+    for key, command in _commands_of(cls).items():
+        if inspect.iscoroutinefunction(command) or inspect.isgeneratorfunction(command):
+            raise ConfigurationError(
+                f"{cls.__name__}.{key}: a command is a plain def; do I/O before or after execute"
+            )
+    members: list[Any] = [getattr(cls, key) for key in dir(cls)]
+    for member in members:
+        if getattr(member, "takes_recorded", False):
+            raise ConfigurationError(
+                f"{member.__qualname__}: an aggregate's handler is def (self, event); while a "
+                "command decides, the event is not recorded yet"
+            )
+    for setting, least in (("revision", 1), ("snapshot_every", 0)):
+        if not isinstance(getattr(cls, setting), int) or getattr(cls, setting) < least:
+            raise ConfigurationError(f"{cls.__name__}: {setting} must be a number from {least}")
+
+
+def check_defaults(cls: type[Struct]) -> None:
+    """Refuse a state class with a field that has no default: a blank one could not be made.
+
+    Raises:
+        ConfigurationError: A field has no default.
+    """
+    if bare := [field.name for field in msgspec.structs.fields(cls) if field.required]:
+        raise ConfigurationError(
+            f"{cls.__name__}: give a default to {', '.join(bare)}, which is the state before the "
+            "first event"
+        )
+
+
+A = TypeVar("A", bound="Aggregate")
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
+class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
+    """A consistency boundary: typed state, commands and handlers. Subclass it.
+
+        class Task(Aggregate, category="task"):
+            status: str = "new"
+
+            def complete(self, pages: int) -> None:
+                if self.status != "created":
+                    raise DomainError(f"task {self.id} is {self.status}, cannot complete")
+                self.emit(TaskCompleted(pages=pages))
+
+            @on(TaskCompleted)
+            def _completed(self, event: TaskCompleted) -> None:
+                self.status = "completed"
+
+    Fields are the state and have defaults, which are the state before the first event; mutable
+    defaults are fresh for each instance. A public method is a command: a plain `def` that checks,
+    emits or raises a `DomainError`, and may return something. `@on` methods only assign. Neither
+    reads a clock, draws a random number or does I/O: what a command needs, it is passed.
+
+    Class keywords:
+        category: The category of its streams. A class without one is abstract: it can be
+            subclassed, and not executed on. A class with one cannot be subclassed.
+        revision: Raise it when the meaning of the state changes in a way its fields do not show;
+            older snapshots are then ignored.
+        snapshot_every: A snapshot is taken when this many events came since the last one; 0 never.
+    """
+
+    category: ClassVar[str]
+    """The category of its streams; empty for an abstract class."""
+    revision: ClassVar[int]
+    """Part of what a snapshot must agree with."""
+    snapshot_every: ClassVar[int]
+    """How many events after the last snapshot the next one is due; 0 for never."""
+    handlers: ClassVar[dict[str, Handler]]
+    """What evolves the state, by stored type."""
+
+    @property
+    def id(self) -> str:
+        """The aggregate's id, without its category."""
+        return self.book.id
+
+    @property
+    def version(self) -> int:
+        """How many events the state has seen, emitted ones included; 0 before the first."""
+        return self.book.version
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that the aggregate's events lie in: `category-id`."""
+        return stream_id_of(self.category, self.book.id)
+
+    def emit(self, event: Event) -> None:
+        """Evolve the state by a new event, and keep the event for the append.
+
+        Raises:
+            EncodeError: The event would not come back equal; the state has not moved.
+        """
+        data_json, copy = encode(event)
+        handler = self.handlers.get(event.event_type)
+        if handler is not None:
+            handler(self, copy, None)
+        self.book.emitted.append(EmittedEvent(copy, data_json))
+        self.book.version += 1
+
+    @classmethod
+    def blank(cls, id: str) -> Self:
+        """Return an aggregate before its first event.
+
+        Raises:
+            ConfigurationError: The class is abstract.
+            InvalidInputError: The id is empty, too long or no text.
+        """
+        if not cls.category:
+            raise ConfigurationError(f"{cls.__name__} is abstract: give the class a category=")
+        check_stream_id(stream_id_of(cls.category, id))
+        return start_book(cls(), id)
+
+
+def start_book(state: A, id: str) -> A:
+    """Give a state its book, which makes it a live aggregate, and return it."""
+    state.book = Book(id)
+    return state
+
+
+def evolve(aggregate: Aggregate, recorded: RecordedEvent) -> None:
+    """Evolve an aggregate by the next event of its stream.
+
+    Raises:
+        UnknownEventTypeError: This program does not know the event, so that the state would be a
+            guess.
+        DecodeError: The event's data does not fit its class.
+    """
+    handler = aggregate.handlers.get(recorded.type)
+    if handler is None:
+        known = is_known(recorded.type, recorded.schema_version)
+    elif known := not isinstance(event := recorded.data, RawEvent):
+        handler(aggregate, event, None)
+    if not known:
+        raise UnknownEventTypeError(
+            event_type=recorded.type, stream_id=recorded.stream_id, version=recorded.version
+        )
+    aggregate.book.version = recorded.version

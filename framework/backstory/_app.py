@@ -1,0 +1,285 @@
+"""`Backstory` wires the parts together: a store, a repository, and a projector for each projection.
+
+One task group belongs to it. The projectors and the saving of snapshots run there, and leaving the
+`async with` block ends all of them in order: first what writes, then what reads, then the store. An
+error in the block leaves it as it is, not wrapped into a group.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from backstory._aggregate import Aggregate
+from backstory._commit import Receipt
+from backstory._errors import ConfigurationError, StoreClosedError
+from backstory._filter import EVERY_EVENT, EventFilter
+from backstory._ids import IdSource
+from backstory._projection import Projection
+from backstory._projector import Projector, fold_log
+from backstory._recorded import RecordedEvent
+from backstory._repository import ATTEMPT_COUNT_MAX, Repository, Scope
+from backstory._store import EventStore
+from backstory._store_url import store_of
+from backstory._subscription import Subscription
+
+A = TypeVar("A", bound=Aggregate)
+M = TypeVar("M", bound=Projection)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_TIMEOUT_SECONDS: Final = 30.0
+_CLOSE_TIMEOUT_SECONDS: Final = 10.0
+
+
+class Backstory:
+    """A program's way in: executes commands, serves read models, replays the past.
+
+    async with Backstory("sqlite:///story.db", projections=[TaskHistory]) as story:
+        await story.execute(Task.create, "write-docs", title="Write the docs")
+        history = await story.read_model(TaskHistory)
+    """
+
+    def __init__(
+        self,
+        store: str | EventStore,
+        *,
+        projections: Sequence[type[Projection]] = (),
+        ids: IdSource | None = None,
+        attempt_count_max: int = ATTEMPT_COUNT_MAX,
+    ) -> None:
+        """Wire the parts; `async with` starts them.
+
+        Args:
+            store: A store's URL, or a store. One that is open already stays open.
+            projections: The projections to run; each name once.
+            ids: Where event ids come from; version 7 UUIDs by default.
+            attempt_count_max: How often `execute` tries before a conflict reaches the caller.
+
+        Raises:
+            ConfigurationError: The URL names no store, or two projections have one name.
+        """
+        names = [projection.projection_name for projection in projections]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigurationError(f"two projections are called {min(twice)!r}; rename one")
+        self._store = store_of(store) if isinstance(store, str) else store
+        self._owns_store = isinstance(store, str)
+        self._projections = tuple(projections)
+        self._ids = ids
+        self._attempt_count_max = attempt_count_max
+        self._projectors: dict[type[Projection], Projector[Any]] = {}
+        self._task_group: TaskGroup | None = None
+        self._repository: Repository | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._task_group is not None:
+            raise ConfigurationError("this Backstory is open already; make one for each block")
+        if self._owns_store:
+            await self._store.open()
+        task_group = anyio.create_task_group()
+        self._task_group = await task_group.__aenter__()
+        self._repository = Repository(
+            self._store,
+            ids=self._ids,
+            attempt_count_max=self._attempt_count_max,
+            background=self._task_group,
+        )
+        for projection in self._projections:
+            projector = Projector(self._store, projection)
+            self._projectors[projection] = projector
+            self._task_group.start_soon(projector.run, name=projection.projection_name)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task_group, self._task_group, self._repository = self._task_group, None, None
+        for projector in self._projectors.values():
+            projector.stop()
+        try:
+            if task_group is not None:
+                # Without the block's error, which the group would wrap. When the block was
+                # cancelled, so is this wait, and the children with it.
+                await task_group.__aexit__(None, None, None)
+        finally:
+            self._projectors.clear()
+            if self._owns_store:
+                with anyio.move_on_after(_CLOSE_TIMEOUT_SECONDS, shield=True):
+                    await self._store.aclose()
+
+    @property
+    def store(self) -> EventStore:
+        """The store."""
+        return self._store
+
+    @property
+    def repository(self) -> Repository:
+        """The repository.
+
+        Raises:
+            StoreClosedError: Outside the `async with` block.
+        """
+        if self._repository is None:
+            raise StoreClosedError(store="this Backstory")
+        return self._repository
+
+    async def execute(
+        self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command on an aggregate, append what it decides, and return what it returned.
+
+        As `Repository.execute`, which says more.
+        """
+        return await self.repository.execute(command, id, *args, **kwargs)
+
+    def using(
+        self,
+        *,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        caused_by: RecordedEvent | None = None,
+        idempotency_key: str | None = None,
+        tags: Sequence[str] = (),
+        **free: Any,
+    ) -> Scope:
+        """Say who does the next thing, and because of what; as `Repository.using`."""
+        return self.repository.using(
+            actor=actor,
+            correlation_id=correlation_id,
+            caused_by=caused_by,
+            idempotency_key=idempotency_key,
+            tags=tags,
+            **free,
+        )
+
+    async def load(
+        self,
+        aggregate: type[A],
+        id: str,
+        *,
+        at_version: int | None = None,
+        at_position: int | None = None,
+        at_time: datetime | None = None,
+    ) -> A:
+        """Return an aggregate as it is, or as it was; as `Repository.load`."""
+        return await self.repository.load(
+            aggregate, id, at_version=at_version, at_position=at_position, at_time=at_time
+        )
+
+    async def save(self, aggregate: Aggregate) -> Receipt | None:
+        """Append what the commands on a loaded aggregate have decided; as `Repository.save`."""
+        return await self.repository.save(aggregate)
+
+    async def read_model(
+        self,
+        projection: type[M],
+        *,
+        at_position: int | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> M:
+        """Return a read model that has seen everything appended before this call, or as it was.
+
+        The read model is the live one, and goes on changing: take from it what is needed before the
+        next `await`. With `at_position` it is a fresh one, folded from the log, that nobody else
+        has; the projection need not be registered then.
+
+        Args:
+            projection: The projection's class.
+            at_position: As it was when the log ended at this position.
+            timeout_seconds: How long to wait for the projector.
+
+        Raises:
+            ConfigurationError: The projection is not registered.
+            ProjectionBehindError: The projector did not get there in time.
+            ProjectionFailedError: A handler raised.
+            StoreUnavailableError: The store did not answer.
+        """
+        store = self.repository.store
+        if at_position is not None:
+            return await fold_log(store, projection, until_position=at_position)
+        projector = self._projectors.get(projection)
+        if projector is None:
+            raise ConfigurationError(
+                f"projection {projection.projection_name!r} is not registered; "
+                f"pass projections=[{projection.__name__}] to Backstory"
+            )
+        position = await store.head()
+        return cast("M", await projector.wait_for(position, timeout_seconds=timeout_seconds))
+
+    async def replay(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Iterate over the log, as `read_log`, with every event decoded before it is handed out.
+
+        Raises:
+            DecodeError: An event does not fit its class; the error says which and why.
+        """
+        events = self.read_log(
+            after_position=after_position,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+        async for recorded in events:
+            recorded.data  # noqa: B018 - decodes, and keeps what it decoded
+            yield recorded
+
+    def read_log(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Iterate over the events of the whole store; as `EventStore.read_log`."""
+        return self._store.read_log(
+            after_position=after_position,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+
+    def read_stream(
+        self,
+        stream_id: str,
+        *,
+        after_version: int = 0,
+        until_version: int | None = None,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Iterate over the events of one stream; as `EventStore.read_stream`."""
+        return self._store.read_stream(
+            stream_id,
+            after_version=after_version,
+            until_version=until_version,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+
+    def subscribe(
+        self, *, after_position: int = 0, where: EventFilter = EVERY_EVENT
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Open a subscription: catch-up, then live; as `EventStore.subscribe`."""
+        return self._store.subscribe(after_position=after_position, where=where)

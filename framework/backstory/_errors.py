@@ -1,0 +1,274 @@
+"""Every error that Backstory raises.
+
+    BackstoryError
+    ├── ConfigurationError            wrong wiring, found at definition or start-up    · mend the program
+    ├── InvalidInputError             an argument outside its limits (a ValueError)    · nothing happened; mend the call
+    ├── StoreError                    a store refused or failed
+    │   ├── VersionConflictError      another writer was first                         · nothing happened; reload and retry
+    │   ├── DuplicateEventError       an event id is taken by another event            · nothing happened; a bug of the caller's
+    │   ├── StreamNotFoundError       a stream had to exist                            · nothing happened
+    │   ├── StoreUnavailableError     the store did not do it, or did not answer       · outcome_unknown says which; retry with the same event ids
+    │   ├── StoreClosedError          used before it was opened or after it was closed · nothing happened; mend the program
+    │   └── CorruptLogError           what is stored contradicts itself                · stop; needs a person
+    ├── CodecError
+    │   ├── EncodeError               a value would not come back as it is             · nothing happened; mend the event
+    │   ├── UnknownEventTypeError     no class for a stored type where one is needed   · register the class
+    │   ├── DecodeError               stored data does not fit its class               · mend the class or upcast
+    │   └── UpcasterMissingError      stored in a schema version that cannot be read   · add the upcaster
+    ├── DomainError                   an aggregate refused a command; subclass it      · nothing happened
+    └── ProjectionError
+        ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
+        └── ProjectionFailedError     a handler raised; the projector has stopped      · mend the handler; cause chained
+
+Three questions decide a class: who is at fault, did anything happen, may I retry? Every error keeps
+what it says as attributes and pickles.
+"""  # noqa: E501 - the tree is a table; wrapped it cannot be read
+
+from typing import Any
+
+
+class BackstoryError(Exception):
+    """The root: `except BackstoryError` catches all that Backstory raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    cls: type[BackstoryError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> BackstoryError:
+    # Errors take keyword arguments, which the default way of pickling exceptions cannot pass.
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class ConfigurationError(BackstoryError):
+    """The program is wired wrongly: a class, a URL or a setting; found at start-up."""
+
+
+class InvalidInputError(BackstoryError, ValueError):
+    """An argument lies outside its documented limits; nothing was written."""
+
+    def __init__(self, *, argument: str, found: str, reason: str) -> None:
+        super().__init__(f"{argument} {found}: {reason}")
+        self.argument = argument
+        """Which argument."""
+        self.found = found
+        """What was passed, shortened."""
+        self.reason = reason
+        """What is wrong with it and what would be right."""
+
+
+class StoreError(BackstoryError):
+    """A store refused or failed."""
+
+
+class VersionConflictError(StoreError):
+    """The stream is not at the version that the writer expected; nothing was written."""
+
+    def __init__(self, *, stream_id: str, expected_version: object, actual_version: int) -> None:
+        super().__init__(
+            f"stream {stream_id!r} is at version {actual_version}, "
+            f"expected {expected_version}; reload and decide again"
+        )
+        self.stream_id = stream_id
+        """The stream."""
+        self.expected_version = expected_version
+        """What the writer expected: a number, or a mode."""
+        self.actual_version = actual_version
+        """The stream's version when the append was judged; 0 when it does not exist."""
+
+
+class DuplicateEventError(StoreError):
+    """An event id is already recorded with other content or elsewhere; nothing was written."""
+
+    def __init__(self, *, event_id: str, stream_id: str, version: int, reason: str) -> None:
+        super().__init__(
+            f"event {event_id} is already recorded as version {version} of stream "
+            f"{stream_id!r}: {reason}; give a new fact a new event id"
+        )
+        self.event_id = event_id
+        """The id that is taken."""
+        self.stream_id = stream_id
+        """The stream that has it."""
+        self.version = version
+        """Its version there."""
+        self.reason = reason
+        """What differs from the recorded event."""
+
+
+class StreamNotFoundError(StoreError):
+    """A stream that had to exist does not."""
+
+    def __init__(self, *, stream_id: str) -> None:
+        super().__init__(f"stream {stream_id!r} does not exist; append to it first")
+        self.stream_id = stream_id
+        """The stream."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store did not do what was asked, or did not answer; the driver's error is the cause.
+
+    With `outcome_unknown` an append may or may not have happened: repeat it with the same event
+    ids, and it happens once. Without it nothing happened.
+    """
+
+    def __init__(
+        self, *, store: str, attempted: str, reason: str, outcome_unknown: bool = False
+    ) -> None:
+        outcome = (
+            "it may or may not have happened; repeat it with the same event ids"
+            if outcome_unknown
+            else "nothing happened; try again when the cause is gone"
+        )
+        super().__init__(f"{store} could not {attempted}: {reason}; {outcome}")
+        self.store = store
+        """The store, as its URL without secrets."""
+        self.attempted = attempted
+        """What was attempted."""
+        self.reason = reason
+        """What the driver said."""
+        self.outcome_unknown = outcome_unknown
+        """Whether an append may have happened all the same."""
+
+
+class StoreClosedError(StoreError):
+    """The store was used before it was opened or after it was closed; nothing happened."""
+
+    def __init__(self, *, store: str) -> None:
+        super().__init__(f"{store} is not open; use it inside its `async with`")
+        self.store = store
+        """The store."""
+
+
+class CorruptLogError(StoreError):
+    """What is stored contradicts itself; stop and look before anything else is written."""
+
+    def __init__(self, *, where: str, position: int, reason: str) -> None:
+        super().__init__(f"{where} is damaged at position {position}: {reason}")
+        self.where = where
+        """The path or table."""
+        self.position = position
+        """The position in the log; 0 where none can be named."""
+        self.reason = reason
+        """What contradicts what."""
+
+
+class CodecError(BackstoryError):
+    """An event could not become bytes, or bytes an event."""
+
+
+class EncodeError(CodecError):
+    """A value would not come back from the store as it is; nothing was written."""
+
+    def __init__(self, *, event_type: str, field: str, reason: str) -> None:
+        super().__init__(f"event {event_type!r} cannot be stored: {field}: {reason}")
+        self.event_type = event_type
+        """The event's type."""
+        self.field = field
+        """The first field that is at fault, or `event` where it is the whole."""
+        self.reason = reason
+        """What is wrong with the value."""
+
+
+class UnknownEventTypeError(CodecError):
+    """An aggregate met a stored event whose type or newer schema version this program lacks."""
+
+    def __init__(self, *, event_type: str, stream_id: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of stream {stream_id!r} is of type {event_type!r}, which this "
+            "program does not know (or only in an older schema version); "
+            "import the module that defines it"
+        )
+        self.event_type = event_type
+        """The stored type."""
+        self.stream_id = stream_id
+        """The stream."""
+        self.version = version
+        """The event's version in it."""
+
+
+class DecodeError(CodecError):
+    """Stored data does not fit the class of its type; the events around it stay readable."""
+
+    def __init__(
+        self, *, event_type: str, schema_version: int, stream_id: str, version: int, reason: str
+    ) -> None:
+        super().__init__(
+            f"version {version} of stream {stream_id!r} ({event_type!r}, schema version "
+            f"{schema_version}) cannot be read: {reason}"
+        )
+        self.event_type = event_type
+        """The stored type."""
+        self.schema_version = schema_version
+        """The stored schema version."""
+        self.stream_id = stream_id
+        """The stream."""
+        self.version = version
+        """The event's version in it."""
+        self.reason = reason
+        """What does not fit."""
+
+
+class UpcasterMissingError(CodecError):
+    """An event is stored in an older schema version than its class, and nothing translates it."""
+
+    def __init__(self, *, event_type: str, from_version: int, to_version: int) -> None:
+        super().__init__(
+            f"event {event_type!r} is stored in schema version {from_version} and its class is at "
+            f"{to_version}; add an upcaster from {from_version}"
+        )
+        self.event_type = event_type
+        """The stored type."""
+        self.from_version = from_version
+        """The schema version it is stored in."""
+        self.to_version = to_version
+        """The schema version of the class."""
+
+
+class DomainError(BackstoryError):
+    """An aggregate refused a command; nothing was written. Domains subclass it."""
+
+
+class ProjectionError(BackstoryError):
+    """A projection could not serve its read model."""
+
+
+class ProjectionBehindError(ProjectionError, TimeoutError):
+    """A read model did not reach the wanted position within the time limit; it goes on."""
+
+    def __init__(
+        self, *, projection: str, position: int, wanted_position: int, timeout_seconds: float
+    ) -> None:
+        super().__init__(
+            f"projection {projection!r} is at position {position} and did not reach "
+            f"{wanted_position} within {timeout_seconds:g} s; wait longer"
+        )
+        self.projection = projection
+        """The projection's name."""
+        self.position = position
+        """Where it is."""
+        self.wanted_position = wanted_position
+        """Where it was wanted."""
+        self.timeout_seconds = timeout_seconds
+        """How long was waited."""
+
+
+class ProjectionFailedError(ProjectionError):
+    """A handler raised; the projector has stopped before that event. The error is the cause."""
+
+    def __init__(self, *, projection: str, position: int, event_type: str, reason: str) -> None:
+        super().__init__(
+            f"projection {projection!r} stopped at position {position} ({event_type!r}): {reason}; "
+            "mend the handler and start again"
+        )
+        self.projection = projection
+        """The projection's name."""
+        self.position = position
+        """The position of the event whose handler raised."""
+        self.event_type = event_type
+        """Its type."""
+        self.reason = reason
+        """What the handler raised."""

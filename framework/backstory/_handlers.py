@@ -1,0 +1,109 @@
+"""`@on`: the one way to say what a class does with an event.
+
+Aggregates and projections share it. A handler is a plain method that takes the event and, if it
+wants, the recorded event around it. Handlers are found by the stored type, aliases included, so
+that an event nobody asks for is never decoded.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar, cast, overload
+
+from backstory._errors import ConfigurationError
+from backstory._events import Event, names_of
+from backstory._recorded import RecordedEvent
+
+S = TypeVar("S")
+E1 = TypeVar("E1", bound=Event)
+E2 = TypeVar("E2", bound=Event)
+E3 = TypeVar("E3", bound=Event)
+EventT = TypeVar("EventT", bound=Event)
+
+Handler = Callable[[Any, Event, RecordedEvent | None], None]
+"""A handler as it is called: `recorded` is None while a command is being decided."""
+
+_TAKES_EVENT: Final = 2
+_TAKES_RECORDED: Final = 3
+
+
+class Marker(Protocol[EventT]):
+    """What `on(...)` returns: marks a method that takes the event, or the event and its record."""
+
+    @overload
+    def __call__(self, method: Callable[[S, EventT], None], /) -> Callable[[S, EventT], None]: ...
+    @overload
+    def __call__(
+        self, method: Callable[[S, EventT, RecordedEvent], None], /
+    ) -> Callable[[S, EventT, RecordedEvent], None]: ...
+
+
+# Overloads, because mypy joins several type[E] arguments to Event where pyright makes a union.
+@overload
+def on(one: type[E1], /) -> Marker[E1]: ...
+@overload
+def on(one: type[E1], two: type[E2], /) -> Marker[E1 | E2]: ...
+@overload
+def on(one: type[E1], two: type[E2], three: type[E3], /) -> Marker[E1 | E2 | E3]: ...
+@overload
+def on(*types: type[Event]) -> Marker[Any]: ...
+def on(*types: type[Event]) -> Marker[Any]:
+    """Mark a method as the handler of one or more event classes.
+
+        @on(TaskCreated)
+        def _created(self, event: TaskCreated) -> None:
+            self.title = event.title
+
+    The method is a plain `def`, takes `(self, event)` or, in a projection, also the
+    `RecordedEvent`, and only assigns. Each event class has one handler in a class.
+
+    Raises:
+        ConfigurationError: An argument is no event class with a type, or the method has another
+            shape.
+    """
+    for cls in types:
+        given: Any = cls
+        if not (isinstance(given, type) and issubclass(given, Event)):
+            raise ConfigurationError(f"@on({cls!r}): name event classes")
+        if not cls.event_type:
+            raise ConfigurationError(f"@on({cls.__name__}): the class is abstract, it has no type=")
+    if not types:
+        raise ConfigurationError("@on(): name at least one event class")
+
+    def mark(method: Any) -> Any:
+        parameters = len(inspect.signature(method).parameters)
+        if parameters not in (_TAKES_EVENT, _TAKES_RECORDED) or inspect.iscoroutinefunction(method):
+            raise ConfigurationError(
+                f"{method.__qualname__}: a handler is def (self, event) or (self, event, recorded)"
+            )
+        method.on_types, method.takes_recorded = types, parameters == _TAKES_RECORDED
+        return method
+
+    return cast("Marker[Any]", mark)
+
+
+def collect_handlers(
+    name: str, inherited: dict[str, Handler], namespace: dict[str, Any]
+) -> dict[str, Handler]:
+    """Return the handlers of a class by stored type: its own before the inherited ones.
+
+    Raises:
+        ConfigurationError: Two methods of the class handle one event class.
+    """
+    own: dict[str, Handler] = {}
+    for member in namespace.values():
+        for event_class in getattr(member, "on_types", ()):
+            for event_type in names_of(event_class):
+                if event_type in own:
+                    raise ConfigurationError(f"{name}: {event_type!r} has two handlers; keep one")
+                own[event_type] = _handler(member)
+    return inherited | own
+
+
+def _handler(method: Any) -> Handler:
+    if method.takes_recorded:
+        return cast("Handler", method)
+
+    def without_recorded(self: Any, event: Event, _recorded: RecordedEvent | None) -> None:
+        method(self, event)
+
+    return without_recorded

@@ -1,0 +1,89 @@
+"""Projections: a read model, and how it is folded from events.
+
+Like an aggregate, a projection is a struct whose fields are its state, with `@on` methods that
+assign. It is pure: the same events give the same read model, so it can be thrown away and built
+again. Queries are plain methods that the class adds.
+"""
+
+from typing import Any, ClassVar, dataclass_transform
+
+import msgspec
+from msgspec import Struct, StructMeta
+
+from backstory._aggregate import check_defaults
+from backstory._errors import ConfigurationError
+from backstory._handlers import Handler, collect_handlers
+from backstory._recorded import RecordedEvent
+
+
+class ProjectionMeta(StructMeta):
+    """Makes projection classes: collects handlers, and refuses what cannot work."""
+
+    # The class keywords are spelt out, so that a type checker reports a misspelt one.
+    def __new__(
+        mcls: type[Any],
+        class_name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        /,
+        *,
+        name: str = "",
+        revision: int = 1,
+        kw_only: bool = True,
+    ) -> Any:
+        """Make the class.
+
+        Raises:
+            ConfigurationError: A field has no default, two handlers take one event class, or a
+                keyword is unfit.
+        """
+        cls = StructMeta.__new__(mcls, class_name, bases, namespace, kw_only=kw_only)
+        inherited: dict[str, Handler] = {}
+        for base in reversed(bases):
+            inherited |= getattr(base, "handlers", {})
+        cls.handlers = collect_handlers(class_name, inherited, namespace)
+        cls.projection_name, cls.revision = name or class_name, revision
+        check_defaults(cls)
+        if not isinstance(revision, int) or revision < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+            raise ConfigurationError(f"{class_name}: revision must be a number from 1")
+        return cls
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
+class Projection(Struct, kw_only=True, metaclass=ProjectionMeta):
+    """A read model that is folded from events. Subclass it.
+
+        class EventCounts(Projection):
+            counts: dict[str, int] = {}
+
+            @on(TaskCreated, TaskCompleted)
+            def _count(self, event: Event, recorded: RecordedEvent) -> None:
+                self.counts[recorded.type] = self.counts.get(recorded.type, 0) + 1
+
+    Fields are the read model and have defaults; mutable defaults are fresh for each instance. `@on`
+    methods take the event and, if they want, its `RecordedEvent`; they are pure. All other methods
+    are the class's own: queries.
+
+    Class keywords:
+        name: The name that its checkpoint is kept under; the class's name when not said.
+        revision: Raise it when the read model is to be built again from the first event.
+    """
+
+    handlers: ClassVar[dict[str, Handler]]
+    """What folds an event in, by stored type."""
+    projection_name: ClassVar[str]
+    """The name that its checkpoint is kept under."""
+    revision: ClassVar[int]
+    """Part of what a checkpoint must agree with."""
+
+
+def project(projection: Projection, recorded: RecordedEvent) -> None:
+    """Fold one event into a read model; an event that it has no handler for changes nothing.
+
+    Raises:
+        DecodeError: The event's data does not fit its class.
+        Exception: Whatever the handler raises.
+    """
+    handler = projection.handlers.get(recorded.type)
+    if handler is not None:
+        handler(projection, recorded.data, recorded)

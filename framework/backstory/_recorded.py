@@ -1,0 +1,187 @@
+"""An event on its way into a store, and an event as stored.
+
+They are two types, because an event that has a version and a position is another thing than one
+that has not. Both carry their data as JSON: a store needs no class to keep an event, and a reader
+that passes events on pays for no decoding. `RecordedEvent` decodes on first use.
+"""
+
+from datetime import datetime
+from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from backstory._clock import from_microseconds
+from backstory._codec import decode, decode_metadata, encode, encode_metadata, parse_json
+from backstory._errors import InvalidInputError
+from backstory._events import Event, Metadata, check_metadata
+from backstory._ids import parse_event_id, split_stream_id
+from backstory._limits import EVENT_BYTES_MAX, check_event_type, check_integer
+
+
+class NewEvent(Struct, frozen=True):
+    """An event with an id and metadata that has no version or position yet.
+
+    Make one with `of` from an event, or with `raw` from JSON whose class this program lacks; both
+    refuse what could not be read again. Repeating an append with the same ids is answered with the
+    first receipt, so whoever may have to repeat keeps the NewEvents.
+    """
+
+    event_id: str
+    """A UUID in lower case with dashes."""
+    type: str
+    """The event's type."""
+    schema_version: int
+    """The shape number of the data, from 1."""
+    data_json: bytes
+    """The event's fields, as JSON."""
+    metadata_json: bytes
+    """The metadata, as JSON."""
+    tags: tuple[str, ...] = ()
+    """The metadata's tags, which stores index."""
+
+    @classmethod
+    def of(cls, event: Event, *, event_id: object, metadata: Metadata | None = None) -> Self:
+        """Return a new event that says what `event` says.
+
+        Args:
+            event: The fact.
+            event_id: A UUID, or its text; chosen before the append, and the same when repeated.
+            metadata: Facts about the event; none by default.
+
+        Raises:
+            EncodeError: The event or its metadata would not come back equal, or is too large.
+            InvalidInputError: The id is no UUID, or the metadata is outside the limits.
+        """
+        data_json, _ = encode(event)
+        return cls.encoded(event, data_json, event_id=event_id, metadata=metadata or Metadata())
+
+    @classmethod
+    def encoded(
+        cls, event: Event, data_json: bytes, *, event_id: object, metadata: Metadata
+    ) -> Self:
+        """Return a new event from what the codec has already encoded and compared."""
+        check_metadata(metadata)
+        return cls(
+            parse_event_id(event_id),
+            event.event_type,
+            event.schema_version,
+            data_json,
+            _fitting(event.event_type, data_json, metadata),
+            metadata.tags,
+        )
+
+    @classmethod
+    def raw(
+        cls,
+        type: str,
+        data_json: bytes,
+        *,
+        event_id: object,
+        schema_version: int = 1,
+        metadata: Metadata | None = None,
+    ) -> Self:
+        """Return a new event from JSON, for a type that this program need not know.
+
+        Raises:
+            EncodeError: The data is no JSON, or too large or too deep.
+            InvalidInputError: The type, the id, the schema version or the metadata is unfit.
+        """
+        check_event_type(type)
+        check_integer("schema version", schema_version, least=1)
+        parse_json(data_json, event_type=type)
+        metadata = metadata or Metadata()
+        check_metadata(metadata)
+        return cls(
+            parse_event_id(event_id),
+            type,
+            schema_version,
+            data_json,
+            _fitting(type, data_json, metadata),
+            metadata.tags,
+        )
+
+
+def _fitting(event_type: str, data_json: bytes, metadata: Metadata) -> bytes:
+    metadata_json = encode_metadata(metadata, event_type=event_type)
+    if (size := len(data_json) + len(metadata_json)) > EVENT_BYTES_MAX:
+        reason = f"data and metadata have {size:,} bytes, at most {EVENT_BYTES_MAX:,} are allowed"
+        raise InvalidInputError(argument="event", found=event_type, reason=reason)
+    return metadata_json
+
+
+class _Decoded:
+    """Slots beside the fields: what was decoded is kept, and is not compared, copied or pickled."""
+
+    __slots__ = ("_data", "_metadata")
+    _data: Event
+    _metadata: Metadata
+
+
+class RecordedEvent(_Decoded, Struct, frozen=True):
+    """An event as stored: what happened, where in its stream and where in the log."""
+
+    position: int
+    """Its place in the log of the whole store: strictly increasing, gaps allowed."""
+    stream_id: str
+    """The stream: `category-id`."""
+    version: int
+    """Its place in its stream: 1, 2, 3 … without gaps."""
+    event_id: str
+    """A UUID in lower case with dashes."""
+    type: str
+    """The type it is stored under."""
+    schema_version: int
+    """The shape number it is stored in."""
+    recorded_microseconds: int
+    """When the store accepted it, in microseconds since 1970 in UTC."""
+    metadata_json: bytes
+    """The metadata as stored, as JSON."""
+    data_json: bytes
+    """The data as stored, as JSON."""
+
+    @property
+    def data(self) -> Event:
+        """The event, as its class, or as a `RawEvent`; decoded on first use.
+
+        Raises:
+            DecodeError: What is stored does not fit the class.
+            UpcasterMissingError: It is stored in an older schema version that nothing translates.
+        """
+        try:
+            return self._data
+        except AttributeError:
+            event = decode(
+                self.data_json,
+                event_type=self.type,
+                schema_version=self.schema_version,
+                stream_id=self.stream_id,
+                version=self.version,
+            )
+            force_setattr(self, "_data", event)
+            return event
+
+    @property
+    def metadata(self) -> Metadata:
+        """Correlation, causation, actor, tags and free keys; decoded on first use."""
+        try:
+            return self._metadata
+        except AttributeError:
+            metadata = decode_metadata(self.metadata_json)
+            force_setattr(self, "_metadata", metadata)
+            return metadata
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When the store accepted the event, in UTC. Data, and never an order."""
+        return from_microseconds(self.recorded_microseconds)
+
+    @property
+    def category(self) -> str:
+        """The part of the stream id before its first dash."""
+        return split_stream_id(self.stream_id)[0]
+
+    @property
+    def id(self) -> str:
+        """The aggregate's id: the part of the stream id behind its first dash."""
+        return split_stream_id(self.stream_id)[1]

@@ -1,0 +1,497 @@
+"""The store contract: what every store promises, and what a store has to supply.
+
+`EventStore` has two sides. The public one is the same code for every store: it checks what it is
+given, so that bad input is refused in the same way everywhere, and builds iterators, pages and
+subscriptions. The other side is the ten methods that a store supplies, from `commit` to `aclose`;
+they are called with checked arguments only.
+
+That side may change in minor releases until 1.0.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+
+from msgspec import Struct
+
+from backstory._commit import Batch, Durability, Receipt, StreamAppend
+from backstory._errors import InvalidInputError
+from backstory._filter import EVERY_EVENT, EventFilter
+from backstory._ids import check_stream_id, parse_event_id
+from backstory._limits import (
+    APPEND_BYTES_MAX,
+    APPEND_EVENT_COUNT_MAX,
+    INTEGER_MAX,
+    PAGE_EVENT_COUNT_MAX,
+    check_category,
+    check_integer,
+    shorten,
+)
+from backstory._recorded import NewEvent, RecordedEvent
+from backstory._snapshot import Checkpoint, Snapshot
+from backstory._subscription import LogRead, Page, Subscription
+from backstory._versions import ANY, ExpectedVersion, check_expected_version
+
+_PAGE_EVENT_COUNT: Final = 1_000
+
+
+class StreamRead(Struct, frozen=True):
+    """One page of a stream that is asked for."""
+
+    stream_id: str
+    """The stream."""
+    after_version: int
+    """Exclusive lower bound."""
+    until_version: int | None
+    """Inclusive upper bound; None for the stream's end."""
+    until_position: int | None
+    """Inclusive upper bound on positions; None for none."""
+    where: EventFilter
+    """What is wanted."""
+    backward: bool
+    """Whether the newest comes first."""
+    limit: int
+    """At most so many events."""
+
+
+class StreamInfo(Struct, frozen=True):
+    """A stream, and where it ends."""
+
+    stream_id: str
+    """The stream."""
+    version: int
+    """Its version when it was read."""
+
+
+class EventPage(Struct, frozen=True):
+    """A page for a user interface."""
+
+    events: list[RecordedEvent]
+    """The events, in the order asked for."""
+    cursor: int | None
+    """Passed back as `cursor`, it gives the next page; None when there is none."""
+
+
+class StoreCapabilities(Struct, frozen=True, kw_only=True):
+    """What a store can and cannot promise."""
+
+    durability: Durability
+    """What an acknowledged append survives."""
+    is_multi_process: bool
+    """Whether several processes may use it at a time."""
+
+
+class EventStore(ABC):
+    """A store of events. Open it with `async with`; it belongs to the event loop it is opened in.
+
+    Versions count the events of a stream from 1; a stream that does not exist has version 0.
+    Positions order the whole store. Every lower bound is exclusive and every upper bound inclusive,
+    so that `after_position=0` reads all, whichever direction is asked for. What a reader has once
+    seen never changes, and nothing ever appears behind it.
+    """
+
+    capabilities: StoreCapabilities
+    """What this store can and cannot promise."""
+
+    async def append(
+        self,
+        stream_id: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_version: int | ExpectedVersion,
+    ) -> Receipt:
+        """Append events to one stream, all or none.
+
+        Versions go on from the stream's version; positions increase. Repeating an append with the
+        same event ids and the same content is answered with the first receipt, for ever, whatever
+        version is expected. Cancelled before the answer, the append may still happen, or not:
+        repeat it to know.
+
+        Args:
+            stream_id: `category-id`; the stream is created when it does not exist.
+            events: One or more events, at most 1,000 and 16 MB. Their order is kept.
+            expected_version: The version the stream must have (0: it must not exist), or `ANY`,
+                `NO_STREAM` or `STREAM_EXISTS`.
+
+        Returns:
+            Where the events are, and what they survive.
+
+        Raises:
+            InvalidInputError: An argument is outside its limits; nothing was written.
+            VersionConflictError: The stream is at another version; nothing was written.
+            DuplicateEventError: An event id is taken by another event; nothing was written.
+            StoreUnavailableError: The store did not do it; its `outcome_unknown` says whether it
+                may have happened all the same.
+            StoreClosedError: The store is not open.
+        """
+        receipts = await self.append_many([StreamAppend(stream_id, events, expected_version)])
+        return receipts[0]
+
+    async def append_many(self, appends: Sequence[StreamAppend]) -> tuple[Receipt, ...]:
+        """Append to several streams in one atomic commit.
+
+        A stream may be named several times. Positions follow the order given. Repeated parts are
+        answered with their first receipts while the others are appended.
+
+        Args:
+            appends: One or more; together at most 1,000 events and 16 MB.
+
+        Returns:
+            A receipt for each, in order.
+
+        Raises:
+            InvalidInputError: As for `append`.
+            VersionConflictError: As for `append`; nothing was written to any stream.
+            DuplicateEventError: As for `append`; nothing was written to any stream.
+            StoreUnavailableError: As for `append`.
+            StoreClosedError: As for `append`.
+        """
+        check_appends(appends)
+        return await self.commit(appends)
+
+    async def read_stream(
+        self,
+        stream_id: str,
+        *,
+        after_version: int = 0,
+        until_version: int | None = None,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Iterate over the events of one stream, in constant memory.
+
+        A stream that does not exist yields nothing. Events appended during the iteration may be
+        seen or not.
+
+        Args:
+            stream_id: The stream.
+            after_version: Exclusive lower bound.
+            until_version: Inclusive upper bound; None for the end.
+            until_position: Inclusive upper bound on positions, for a look at the past of the store.
+            where: Which events; see `where()`.
+            backward: Newest first; the bounds stay what they are.
+            limit: At most so many events, counted behind the filter; None for all.
+
+        Yields:
+            Recorded events in the order of versions.
+
+        Raises:
+            InvalidInputError: An argument is outside its limits.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        check_stream_id(stream_id)
+        check_integer("after_version", after_version, least=0)
+        check_bounds(until_version=until_version, until_position=until_position, limit=limit)
+        while limit is None or limit > 0:
+            page = await self.read_stream_page(
+                StreamRead(
+                    stream_id,
+                    after_version,
+                    until_version,
+                    until_position,
+                    where,
+                    backward,
+                    _PAGE_EVENT_COUNT if limit is None else min(limit, _PAGE_EVENT_COUNT),
+                )
+            )
+            for recorded in page.events:
+                yield recorded
+            if page.is_last:
+                return
+            limit = limit and limit - len(page.events)
+            if backward:
+                until_version = page.events[-1].version - 1
+            else:
+                after_version = page.reached
+
+    async def read_log(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Iterate over the events of the whole store, in constant memory.
+
+        Ends at the head; `subscribe` goes on from there.
+
+        Args:
+            after_position: Exclusive lower bound; 0 reads from the beginning.
+            until_position: Inclusive upper bound; None for the head.
+            where: Which events; see `where()`.
+            backward: Newest first; the bounds stay what they are.
+            limit: At most so many events, counted behind the filter; None for all.
+
+        Yields:
+            Recorded events in the order of positions.
+
+        Raises:
+            InvalidInputError: An argument is outside its limits.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        check_integer("after_position", after_position, least=0)
+        check_bounds(until_position=until_position, limit=limit)
+        while limit is None or limit > 0:
+            count = _PAGE_EVENT_COUNT if limit is None else min(limit, _PAGE_EVENT_COUNT)
+            page = await self.read_page(
+                LogRead(after_position, until_position, where, backward, count)
+            )
+            for recorded in page.events:
+                yield recorded
+            if page.is_last:
+                return
+            limit = limit and limit - len(page.events)
+            if backward:
+                until_position = page.events[-1].position - 1
+            else:
+                after_position = page.reached
+
+    async def read_log_page(
+        self,
+        *,
+        cursor: int | None = None,
+        limit: int = 100,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+    ) -> EventPage:
+        """Return one page of the log, and the cursor of the next.
+
+        Args:
+            cursor: What the page before gave; None for the first page.
+            limit: At most so many events, from 1 to 10,000.
+            after_position: As for `read_log`.
+            until_position: As for `read_log`.
+            where: As for `read_log`; the same for every page.
+            backward: As for `read_log`; the same for every page.
+
+        Raises:
+            InvalidInputError: An argument is outside its limits.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        check_integer("after_position", after_position, least=0)
+        check_integer("limit", limit, least=1, most=PAGE_EVENT_COUNT_MAX)
+        check_bounds(until_position=until_position)
+        if cursor is not None:
+            check_integer("cursor", cursor, least=0)
+            if backward:
+                until_position = min(
+                    cursor, INTEGER_MAX if until_position is None else until_position
+                )
+            else:
+                after_position = max(cursor, after_position)
+        # One more than asked for tells whether there is a next page.
+        page = await self.read_page(
+            LogRead(after_position, until_position, where, backward, limit + 1)
+        )
+        events = page.events[:limit]
+        if page.is_last and len(page.events) <= limit:
+            return EventPage(events, None)
+        last = events[-1].position
+        return EventPage(events, last - 1 if backward else last)
+
+    async def read_event(self, event_id: object) -> RecordedEvent | None:
+        """Return the event with an id, or None where no event has it.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        return await self.find_event(parse_event_id(event_id))
+
+    async def read_streams(self, category: str | None = None) -> AsyncIterator[StreamInfo]:
+        """Iterate over the streams of a category, or of the store, in constant memory.
+
+        Yields:
+            Streams in the order of their ids' bytes.
+
+        Raises:
+            InvalidInputError: The category is none.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        if category is not None:
+            check_category(category)
+        after = ""
+        while streams := await self.list_streams(category, after, _PAGE_EVENT_COUNT):
+            for stream in streams:
+                yield stream
+            after = streams[-1].stream_id
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *, after_position: int = 0, where: EventFilter = EVERY_EVENT
+    ) -> AsyncGenerator[Subscription]:
+        """Open a subscription: every event behind a position, in order, then what is appended.
+
+            async with store.subscribe(after_position=checkpoint) as subscription:
+                async for recorded in subscription:
+                    ...
+
+        It goes on until it is left or stopped. Subscribing again after `subscription.position` goes
+        on without a gap or a repeat.
+
+        Args:
+            after_position: Exclusive lower bound; 0 starts with the first event.
+            where: Which events; see `where()`.
+
+        Raises:
+            InvalidInputError: An argument is outside its limits.
+            StoreUnavailableError: The store did not answer, raised from the iteration.
+            StoreClosedError: The store is not open, or was closed meanwhile.
+        """
+        check_integer("after_position", after_position, least=0)
+        subscription = Subscription(self, after_position=after_position, where=where)
+        try:
+            yield subscription
+        finally:
+            subscription.stop()
+
+    # What a store supplies.
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make the store ready, once; `async with` calls it.
+
+        Raises:
+            ConfigurationError: What is there is no store, or of a newer version.
+            StoreUnavailableError: It could not be opened.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Finish what was begun, write it out, and let go of every resource. Twice is harmless."""
+
+    @abstractmethod
+    async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
+        """Append a checked batch, all or nothing, as `settle` judges it."""
+
+    @abstractmethod
+    async def read_page(self, read: LogRead) -> Page:
+        """Return the next events of the log that match."""
+
+    @abstractmethod
+    async def read_stream_page(self, read: StreamRead) -> Page:
+        """Return the next events of a stream that match."""
+
+    @abstractmethod
+    async def find_event(self, event_id: str) -> RecordedEvent | None:
+        """Return the event with an id, or None."""
+
+    @abstractmethod
+    async def list_streams(
+        self, category: str | None, after_stream_id: str, limit: int
+    ) -> list[StreamInfo]:
+        """Return the next streams behind an id, in the order of their bytes."""
+
+    @abstractmethod
+    async def head(self) -> int:
+        """Return the last position of the log; 0 when it is empty."""
+
+    @abstractmethod
+    async def wait_beyond(self, position: int) -> None:
+        """Return when the log may have events beyond a position; rather too early than never.
+
+        Raises:
+            StoreClosedError: The store is not open, or was closed meanwhile.
+        """
+
+    @abstractmethod
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot beside those of the same stream; one of the same version is replaced."""
+
+    @abstractmethod
+    async def load_snapshot(
+        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    ) -> Snapshot | None:
+        """Return the newest snapshot of a stream with this fingerprint and not after a version."""
+
+    @abstractmethod
+    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+        """Delete the snapshots of a stream, or all; return how many there were."""
+
+    @abstractmethod
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a projection's checkpoint with its read model, in place of the one before."""
+
+    @abstractmethod
+    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+        """Return a projection's checkpoint, or None."""
+
+    @abstractmethod
+    async def delete_checkpoint(self, projection: str) -> None:
+        """Forget a projection's checkpoint; harmless where there is none."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def check_bounds(
+    *,
+    until_version: int | None = None,
+    until_position: int | None = None,
+    limit: int | None = None,
+) -> None:
+    """Refuse bounds that are no versions, positions or counts.
+
+    Raises:
+        InvalidInputError: One is not.
+    """
+    bounds = (
+        ("until_version", until_version),
+        ("until_position", until_position),
+        ("limit", limit),
+    )
+    for argument, value in bounds:
+        if value is not None:
+            check_integer(argument, value, least=0)
+
+
+def check_appends(appends: Sequence[StreamAppend]) -> None:
+    """Refuse an append that is empty or outside the limits.
+
+    Raises:
+        InvalidInputError: It is.
+    """
+    if not appends:
+        raise InvalidInputError(argument="append", found="of no stream", reason="name at least one")
+    count = size = 0
+    for part in appends:
+        check_stream_id(part.stream_id)
+        if part.expected_version is not ANY:
+            check_expected_version(part.expected_version)
+        if not part.events:
+            found, reason = f"to {part.stream_id!r}", "holds no event; append at least one"
+            raise InvalidInputError(argument="append", found=found, reason=reason)
+        for event in part.events:
+            if not isinstance(event, NewEvent):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+                reason = "is no NewEvent; make one with NewEvent.of(event, event_id=…)"
+                raise InvalidInputError(argument="event", found=shorten(event), reason=reason)
+            count += 1
+            size += len(event.data_json) + len(event.metadata_json)
+    if count > APPEND_EVENT_COUNT_MAX:
+        reason = f"at most {APPEND_EVENT_COUNT_MAX:,} are allowed; split it"
+        raise InvalidInputError(argument="append", found=f"of {count:,} events", reason=reason)
+    if size > APPEND_BYTES_MAX:
+        reason = f"at most {APPEND_BYTES_MAX:,} are allowed; split it"
+        raise InvalidInputError(argument="append", found=f"of {size:,} bytes", reason=reason)

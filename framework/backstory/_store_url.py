@@ -1,0 +1,119 @@
+"""A store's URL: it picks the store, and nothing else in the program changes.
+
+    memory://                                  gone with the process
+    sqlite:///story.db                         a file in the current folder
+    sqlite:////var/lib/app/story.db            a file by its whole path
+    sqlite:///story.db?durability=buffered     with settings
+
+Further stores are found by entry point (group `backstory.stores`, the scheme as its name): a
+function that takes a `StoreURL` and `read_only`, and returns an `EventStore`.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct
+
+from backstory._commit import Durability
+from backstory._errors import ConfigurationError
+from backstory._store import EventStore
+
+
+class StoreURL(Struct, frozen=True):
+    """The parts of a store's URL."""
+
+    scheme: str
+    """Which store."""
+    path: str
+    """What is behind the scheme, without the settings."""
+    settings: dict[str, str]
+    """What is behind the question mark."""
+    text: str
+    """The URL as it was given."""
+
+
+StoreOpener = Callable[[StoreURL, bool], EventStore]
+
+
+def parse_store_url(url: str) -> StoreURL:
+    """Return the parts of a store's URL.
+
+    Raises:
+        ConfigurationError: It is no URL, or names a setting twice.
+    """
+    if "://" not in url:
+        raise ConfigurationError(
+            f"{url!r} is no store URL; write one such as 'memory://' or 'sqlite:///story.db'"
+        )
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if len(dict(pairs)) < len(pairs):
+        raise ConfigurationError(f"store URL {url!r} names a setting twice; keep one")
+    return StoreURL(parts.scheme, unquote(parts.netloc + parts.path), dict(pairs), url)
+
+
+def store_of(url: str, *, read_only: bool = False) -> EventStore:
+    """Return the store of a URL, not yet opened.
+
+    Args:
+        url: The URL.
+        read_only: Refuse to write, and to create what does not exist.
+
+    Raises:
+        ConfigurationError: The URL names no store that is installed, or a setting it does not have.
+    """
+    parsed = parse_store_url(url)
+    if parsed.scheme in _OPENERS:
+        return _OPENERS[parsed.scheme](parsed, read_only)
+    for entry_point in entry_points(group="backstory.stores", name=parsed.scheme):
+        opener = cast("StoreOpener", entry_point.load())
+        return opener(parsed, read_only)
+    known = ", ".join(sorted(_OPENERS))
+    raise ConfigurationError(f"store URL {url!r}: no store for {parsed.scheme!r}; known: {known}")
+
+
+def _open_in_memory(url: StoreURL, _read_only: bool) -> EventStore:  # noqa: FBT001 - called with the opener's two arguments
+    if url.path or url.settings:
+        raise ConfigurationError(f"store URL {url.text!r}: write 'memory://' and nothing more")
+    store: EventStore = import_module("backstory.stores.in_memory").InMemoryStore()
+    return store
+
+
+_SQLITE_SETTINGS: Final[dict[str, Callable[[str], Any]]] = {
+    "durability": Durability,
+    "busy_timeout_seconds": float,
+    "poll_interval_seconds": float,
+}
+
+
+def _open_sqlite(url: StoreURL, read_only: bool) -> EventStore:  # noqa: FBT001 - as above
+    if not url.path.startswith("/") or not (path := url.path[1:]):
+        raise ConfigurationError(
+            f"store URL {url.text!r}: write three slashes and a file, as in 'sqlite:///story.db'"
+        )
+    if path == ":memory:":
+        raise ConfigurationError(f"store URL {url.text!r}: for a store in memory write 'memory://'")
+    settings = _read_settings(url, _SQLITE_SETTINGS)
+    sqlite = import_module("backstory.stores.sqlite")
+    store: EventStore = sqlite.SQLiteStore(path, read_only=read_only, **settings)
+    return store
+
+
+def _read_settings(url: StoreURL, known: dict[str, Callable[[str], Any]]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, text in url.settings.items():
+        if name not in known:
+            raise ConfigurationError(
+                f"store URL {url.text!r} has no setting {name!r}; known: {', '.join(sorted(known))}"
+            )
+        try:
+            settings[name] = known[name](text)
+        except ValueError as error:
+            raise ConfigurationError(f"store URL {url.text!r}: {name}: {error}") from None
+    return settings
+
+
+_OPENERS: Final[dict[str, StoreOpener]] = {"memory": _open_in_memory, "sqlite": _open_sqlite}

@@ -1,0 +1,173 @@
+"""Subscriptions: an ordered, resumable feed of the log; catch-up, then live.
+
+    catching up ──(the log is read to its head)──▶ live ──(an append)──▶ catching up
+         └────────────────────(close)──────────────┴──────────▶ stopped
+
+Why nothing is missed, doubled or out of order. A subscription knows one thing: the position up to
+which it has read. Every event it hands out comes from a page of the log that begins behind that
+position, and positions only ever rise, in the order of commits: nothing that appears later lies
+behind a position that was once read. So the next page continues exactly where the last one ended,
+whether the events in it are old or were appended a moment ago. Live is not another source of
+events. It is the same reading, with a pause before it: when a page reaches the head of the log, the
+subscription asks the store to be woken when the log grows beyond that position. A wake-up carries
+no data. If one comes too often, a page is empty; if one is lost, the store's own polling finds the
+log grown. An append between the last page and the wait is not lost either, because the wait names
+the position, and ends at once when the log is already beyond it.
+
+Back-pressure is the absence of a buffer: the next page is read when the events of the last one have
+been taken. A slow subscriber holds one page and slows nobody.
+
+A filter is applied by the store. What it leaves out still counts as read: `position` advances over
+it, so that a subscriber of rare events does not read a long log again after a restart.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Protocol, Self
+
+import anyio
+from msgspec import Struct
+
+from backstory._filter import EventFilter
+from backstory._recorded import RecordedEvent
+
+
+class Page(Struct, frozen=True):
+    """Events in the order asked for, and how far they were looked for."""
+
+    events: list[RecordedEvent]
+    """The events; empty when none matched."""
+    reached: int
+    """The position (of a stream: the version) up to which everything that matches is in `events` or
+    in the pages before; forward reads only."""
+    is_last: bool
+    """Whether nothing further matched when the page was read."""
+
+
+class LogRead(Struct, frozen=True):
+    """One page of the log that is asked for."""
+
+    after_position: int
+    """Exclusive lower bound."""
+    until_position: int | None
+    """Inclusive upper bound; None for the head."""
+    where: EventFilter
+    """What is wanted."""
+    backward: bool
+    """Whether the newest comes first."""
+    limit: int
+    """At most so many events."""
+
+
+class Log(Protocol):
+    """What a subscription needs of a store: pages, and to be woken."""
+
+    async def read_page(self, read: LogRead) -> Page:
+        """Return one page of the log."""
+        ...
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return when the log may have events beyond a position; too early is allowed."""
+        ...
+
+
+class SubscriptionState(Enum):
+    """What a subscription is doing."""
+
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    STOPPED = "stopped"
+
+
+_PAGE_EVENT_COUNT = 1_000
+
+
+class Subscription:
+    """One ordered pass over the log, from a position on and without an end.
+
+    Iterate it in one place at a time. It holds no resource while its events are being handled.
+    """
+
+    def __init__(self, log: Log, *, after_position: int, where: EventFilter) -> None:
+        self._log = log
+        self._where = where
+        self._events: deque[RecordedEvent] = deque()
+        self._reached = after_position
+        self._caught_up = anyio.Event()
+        self._waiting = anyio.CancelScope()
+        self._is_stopped = False
+        self._is_at_head = False
+        self.position = after_position
+        """All up to here has been handed out, or left out by the filter. Subscribing again after
+        this position goes on without a gap or a repeat."""
+        self.state = SubscriptionState.CATCHING_UP
+        """What it is doing."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether everything that was in the log has been handed out, as far as is known."""
+        return self.state is SubscriptionState.LIVE
+
+    async def wait_caught_up(self) -> None:
+        """Return when the subscription has been live once.
+
+        Somebody else must be iterating it meanwhile.
+        """
+        await self._caught_up.wait()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> RecordedEvent:
+        while not self._events:
+            if (page := await self._read()) is None:
+                raise StopAsyncIteration
+            self._events.extend(page.events)
+            if not page.events:
+                self.position = page.reached
+        event = self._events.popleft()
+        self.position = event.position if self._events else self._reached
+        return event
+
+    async def read(self) -> Page | None:
+        """Return the next page, or None when the subscription has stopped.
+
+        For readers that handle many events at a time. A page may hold no event, where the filter
+        left all of them out; `position` is behind the page.
+        """
+        page = await self._read()
+        self.position = self._reached
+        return page
+
+    async def _read(self) -> Page | None:
+        if self._is_at_head and not self._is_stopped:
+            await self._wait_live()
+        if self._is_stopped:
+            return None
+        page = await self._log.read_page(self._next_page())
+        self._reached, self._is_at_head = page.reached, page.is_last
+        return page
+
+    def _next_page(self) -> LogRead:
+        return LogRead(
+            after_position=self._reached,
+            until_position=None,
+            where=self._where,
+            backward=False,
+            limit=_PAGE_EVENT_COUNT,
+        )
+
+    async def _wait_live(self) -> None:
+        self.state = SubscriptionState.LIVE
+        self._caught_up.set()
+        with self._waiting:
+            await self._log.wait_beyond(self._reached)
+        if not self._is_stopped:
+            self._waiting = anyio.CancelScope()
+            self.state = SubscriptionState.CATCHING_UP
+
+    def stop(self) -> None:
+        """End the subscription: its iteration ends once the events at hand are taken."""
+        self._is_stopped = True
+        self.state = SubscriptionState.STOPPED
+        self._waiting.cancel()

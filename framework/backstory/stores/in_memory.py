@@ -1,0 +1,213 @@
+"""A store in memory: for tests, and the executable specification of the contract."""
+
+import bisect
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+
+from backstory._clock import Clock, SystemClock, to_microseconds
+from backstory._commit import (
+    EMPTY_LOG,
+    Batch,
+    Durability,
+    LogHead,
+    Receipt,
+    StreamHead,
+    settle,
+)
+from backstory._errors import StoreClosedError, StoreError
+from backstory._ids import split_stream_id
+from backstory._recorded import RecordedEvent
+from backstory._snapshot import Checkpoint, Snapshot
+from backstory._store import (
+    EventStore,
+    StoreCapabilities,
+    StreamInfo,
+    StreamRead,
+)
+from backstory._subscription import LogRead, Page
+
+__all__ = ["InMemoryStore"]
+
+
+class InMemoryStore(EventStore):
+    """Keeps everything in memory; closing it forgets nothing, so that it can be opened again."""
+
+    capabilities = StoreCapabilities(durability=Durability.MEMORY, is_multi_process=False)
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        """Make an empty store.
+
+        Args:
+            clock: What events are recorded at; the machine's clock by default.
+        """
+        self._clock = clock or SystemClock()
+        self._log: list[RecordedEvent] = []
+        self._streams: dict[str, list[RecordedEvent]] = {}
+        self._by_id: dict[str, RecordedEvent] = {}
+        self._heads: dict[str, StreamHead] = {}
+        self._log_head: LogHead = EMPTY_LOG
+        self._snapshots: dict[str, dict[int, Snapshot]] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._grown = anyio.Event()
+        self._is_open = False
+
+    async def open(self) -> None:
+        """Make the store ready; what it held before is still there."""
+        self._is_open = True
+
+    async def aclose(self) -> None:
+        """Close the store; who waits for its events is told."""
+        self._is_open = False
+        self._wake()
+
+    async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
+        """Append a batch, all or nothing."""
+        await self._yield_point()
+        ids = [event.event_id for part in batch for event in part.events]
+        settlement = settle(
+            [batch],
+            heads={
+                p.stream_id: self._heads[p.stream_id] for p in batch if p.stream_id in self._heads
+            },
+            known={id: self._by_id[id] for id in ids if id in self._by_id},
+            log=self._log_head,
+            recorded_microseconds=to_microseconds(self._clock.now()),
+            durability=Durability.MEMORY,
+        )
+        answer = settlement.answers[0]
+        if isinstance(answer, StoreError):
+            raise answer
+        for event in settlement.events:
+            self._keep(event.recorded)
+        self._heads |= settlement.heads
+        self._log_head = settlement.log
+        self._wake()
+        return answer
+
+    def _keep(self, recorded: RecordedEvent) -> None:
+        self._log.append(recorded)
+        self._streams.setdefault(recorded.stream_id, []).append(recorded)
+        self._by_id[recorded.event_id] = recorded
+
+    def _wake(self) -> None:
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    async def read_page(self, read: LogRead) -> Page:
+        """Return the next events of the log that match."""
+        await self._yield_point()
+        first = bisect.bisect_right(self._log, read.after_position, key=lambda e: e.position)
+        until = self._log_head.position if read.until_position is None else read.until_position
+        behind = bisect.bisect_right(self._log, until, key=lambda e: e.position)
+        found = _matching(self._log, range(first, behind), read)
+        is_last = len(found) < read.limit
+        end = max(read.after_position, min(until, self._log_head.position))
+        return Page(found, end if is_last or read.backward else found[-1].position, is_last)
+
+    async def read_stream_page(self, read: StreamRead) -> Page:
+        """Return the next events of a stream that match."""
+        await self._yield_point()
+        events = self._streams.get(read.stream_id, [])
+        until = len(events) if read.until_version is None else min(read.until_version, len(events))
+        if read.until_position is not None:
+            limit = bisect.bisect_right(events, read.until_position, key=lambda e: e.position)
+            until = min(until, limit)
+        found = _matching(events, range(read.after_version, until), read)
+        is_last = len(found) < read.limit
+        end = max(read.after_version, until)
+        return Page(found, end if is_last or read.backward else found[-1].version, is_last)
+
+    async def find_event(self, event_id: str) -> RecordedEvent | None:
+        """Return the event with an id, or None."""
+        await self._yield_point()
+        return self._by_id.get(event_id)
+
+    async def list_streams(
+        self, category: str | None, after_stream_id: str, limit: int
+    ) -> list[StreamInfo]:
+        """Return the next streams behind an id, in the order of their bytes."""
+        await self._yield_point()
+        after = after_stream_id.encode()
+        ids = sorted(
+            id.encode()
+            for id in self._streams
+            if category in (None, split_stream_id(id)[0]) and id.encode() > after
+        )
+        names = [id.decode() for id in ids[:limit]]
+        return [StreamInfo(name, self._heads[name].version) for name in names]
+
+    async def head(self) -> int:
+        """Return the last position of the log; 0 when it is empty."""
+        await self._yield_point()
+        return self._log_head.position
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return when the log has events beyond a position."""
+        await self._yield_point()
+        while self._log_head.position <= position:
+            await self._grown.wait()
+            self._check_open()
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot."""
+        await self._yield_point()
+        self._snapshots.setdefault(snapshot.stream_id, {})[snapshot.version] = snapshot
+
+    async def load_snapshot(
+        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    ) -> Snapshot | None:
+        """Return the newest snapshot of a stream with this fingerprint and not after a version."""
+        await self._yield_point()
+        fitting = [
+            snapshot
+            for version, snapshot in self._snapshots.get(stream_id, {}).items()
+            if snapshot.fingerprint == fingerprint
+            and (until_version is None or version <= until_version)
+        ]
+        return max(fitting, key=lambda snapshot: snapshot.version, default=None)
+
+    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+        """Delete the snapshots of a stream, or all; return how many there were."""
+        await self._yield_point()
+        doomed = [stream_id] if stream_id is not None else list(self._snapshots)
+        return sum(len(self._snapshots.pop(id, {})) for id in doomed)
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a projection's checkpoint with its read model."""
+        await self._yield_point()
+        self._checkpoints[checkpoint.projection] = checkpoint
+
+    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+        """Return a projection's checkpoint, or None."""
+        await self._yield_point()
+        return self._checkpoints.get(projection)
+
+    async def delete_checkpoint(self, projection: str) -> None:
+        """Forget a projection's checkpoint."""
+        await self._yield_point()
+        self._checkpoints.pop(projection, None)
+
+    async def _yield_point(self) -> None:
+        # Every call yields once, as a store that does I/O would: a program that is only right
+        # because memory answers at once would break on the next store.
+        self._check_open()
+        await anyio.lowlevel.checkpoint()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreClosedError(store="memory://")
+
+
+def _matching(
+    events: Sequence[RecordedEvent], places: range, read: LogRead | StreamRead
+) -> list[RecordedEvent]:
+    found: list[RecordedEvent] = []
+    for place in reversed(places) if read.backward else places:
+        if len(found) == read.limit:
+            break
+        if read.where.matches(events[place]):
+            found.append(events[place])
+    return found

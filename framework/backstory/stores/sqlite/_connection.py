@@ -1,0 +1,78 @@
+"""One SQLite connection on a thread of its own, and what its errors mean.
+
+Everything that is asked of a connection is a function that runs on its thread as a whole: one hop
+there and one back, whether it does one statement or a transaction of a thousand. aiosqlite's public
+calls hop once for every statement; this is the one place that looks behind them.
+"""
+
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self, TypeVar, cast
+
+import aiosqlite
+
+from backstory._errors import CorruptLogError, StoreUnavailableError
+
+T = TypeVar("T")
+
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Connection:
+    """A connection on a thread of its own."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path, *, mode: str, busy_timeout_seconds: float) -> Self:
+        """Open a file that exists.
+
+        Args:
+            path: The file, as its whole path.
+            mode: `rw`, or `ro` for a connection that can neither write nor checkpoint.
+            busy_timeout_seconds: How long a statement waits for another process.
+        """
+        connection = await aiosqlite.connect(
+            f"{path.as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=busy_timeout_seconds,
+        )
+        return cls(connection)
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function on the connection's thread and return what it returns.
+
+        Cancelled, the function still runs to its end, before anything that is asked later.
+        """
+        raw = self._connection._conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # one hop for a whole function
+        return cast("T", await self._connection._execute(function, raw))  # type: ignore[no-untyped-call]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]  # as above
+
+    async def aclose(self) -> None:
+        """Close the connection and end its thread."""
+        await self._connection.close()
+
+
+@contextmanager
+def translated(store: str, attempted: str, *, outcome_unknown: bool = False) -> Generator[None]:
+    """Turn the driver's errors into the store's.
+
+    Raises:
+        CorruptLogError: The file is damaged.
+        StoreUnavailableError: Anything else that SQLite says.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            raise CorruptLogError(where=store, position=0, reason=str(error)) from error
+        raise StoreUnavailableError(
+            store=store,
+            attempted=attempted,
+            reason=str(error),
+            outcome_unknown=outcome_unknown,
+        ) from error

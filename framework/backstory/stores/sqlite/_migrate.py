@@ -1,0 +1,80 @@
+"""The schema: numbered, forward-only migrations, applied when a store is opened for writing.
+
+`PRAGMA user_version` holds the number of the last migration, and `PRAGMA application_id` says that
+the file is a store at all. A file of a newer version, or one that is something else, is refused and
+left as it is.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Final
+
+from backstory._errors import ConfigurationError
+
+APPLICATION_ID: Final = 0x42535459  # "BSTY"
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return number and SQL of every migration, in order."""
+    folder = files("backstory.stores.sqlite").joinpath("sql", "schema")
+    return sorted(
+        (int(file.name.split("_")[0]), file.read_text("utf-8"))
+        for file in folder.iterdir()
+        if file.name.endswith(".sql")
+    )
+
+
+def schema_version(db: sqlite3.Connection, store: str) -> int:
+    """Return the number of the last migration; 0 for an empty file.
+
+    Raises:
+        ConfigurationError: The file is no store, or one of a newer version.
+    """
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    application_id = db.execute("PRAGMA application_id").fetchone()[0]
+    is_empty = not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if application_id != APPLICATION_ID and not is_empty:
+        raise ConfigurationError(
+            f"{store} is an SQLite file, and not a Backstory store; name another file"
+        )
+    newest = migrations()[-1][0]
+    if version > newest:
+        raise ConfigurationError(
+            f"{store} has schema version {version}, and this program knows {newest}; "
+            "use a newer version of backstory"
+        )
+    return version
+
+
+def migrate(db: sqlite3.Connection, store: str) -> None:
+    """Bring a file to the newest schema; safe when several processes do it at once.
+
+    Raises:
+        ConfigurationError: The file is no store, or one of a newer version.
+    """
+    for number, script in migrations():
+        if schema_version(db, store) >= number:
+            continue
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been here between the look and the lock.
+            if schema_version(db, store) < number:
+                for statement in _statements(script):
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {number}")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    # Not executescript, which would commit the transaction that is open.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

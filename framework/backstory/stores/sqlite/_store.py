@@ -1,0 +1,357 @@
+"""The SQLite store: a writer, a few readers, and a watch over one file.
+
+Readers have connections of their own in `mode=ro`: they never wait for the writer, and cannot
+checkpoint. A page is one statement on one of them; between pages nothing is held, so a reader that
+is slow, or forgotten, is in nobody's way.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import anyio
+
+from backstory._clock import Clock, SystemClock
+from backstory._commit import Batch, Durability, Receipt
+from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
+from backstory._limits import INTEGER_MAX
+from backstory._recorded import RecordedEvent
+from backstory._snapshot import Checkpoint, Snapshot
+from backstory._store import EventStore, StoreCapabilities, StreamInfo, StreamRead
+from backstory._subscription import LogRead, Page
+from backstory.stores.sqlite._connection import Connection, translated
+from backstory.stores.sqlite._migrate import migrate, schema_version
+from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
+from backstory.stores.sqlite._watch import Watch
+from backstory.stores.sqlite._writer import Writer
+
+T = TypeVar("T")
+Values = Sequence[object] | Mapping[str, object]
+
+_READER_COUNT_MAX: Final = 4
+_CHUNK_EVENT_COUNT: Final = 100
+_PAGE_BYTES_MAX: Final = 4_000_000
+_SYNCHRONOUS: Final = {Durability.FSYNC: "FULL", Durability.BUFFERED: "NORMAL"}
+_OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables
+
+
+class SQLiteStore(EventStore):
+    """A store in one SQLite file, which several processes may share."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = Durability.FSYNC,
+        read_only: bool = False,
+        busy_timeout_seconds: float = 5.0,
+        poll_interval_seconds: float = 0.05,
+        clock: Clock | None = None,
+    ) -> None:
+        """Make a store; `async with` opens it, and creates the file where there is none.
+
+        Args:
+            path: The file; its folder must exist. It is created readable by its owner only.
+            durability: `FSYNC` syncs every commit, so that it survives a power cut; `BUFFERED`
+                leaves that to the operating system, so that it survives the end of the process.
+            read_only: Open a file that exists, and refuse to write.
+            busy_timeout_seconds: How long a commit waits for other processes.
+            poll_interval_seconds: How often to look for other processes' appends.
+            clock: What events are recorded at; the machine's clock by default.
+
+        Raises:
+            ConfigurationError: A setting is none.
+        """
+        if durability not in _SYNCHRONOUS:
+            raise ConfigurationError(
+                f"an SQLite file has no durability {durability}; use fsync or buffered"
+            )
+        if min(busy_timeout_seconds, poll_interval_seconds) <= 0:
+            raise ConfigurationError(
+                "busy_timeout_seconds and poll_interval_seconds must be positive"
+            )
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ConfigurationError(
+                f"SQLite {sqlite3.sqlite_version} is too old; Backstory needs 3.37 or newer"
+            )
+        self.capabilities = StoreCapabilities(durability=durability, is_multi_process=True)
+        # Whole from here on: a program may change its folder while the store is open.
+        self._path = Path(path).absolute()
+        self._name = f"sqlite:///{path}"
+        self._durability = durability
+        self._read_only = read_only
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._readers: list[Connection] = []
+        self._reader_slots = anyio.Semaphore(_READER_COUNT_MAX)
+        self._watcher: Connection | None = None
+        self._is_open = False
+        self._watch = Watch(
+            store=self._name, look=self._look, poll_interval_seconds=poll_interval_seconds
+        )
+        self._writer = Writer(
+            store=self._name,
+            connect=self._connect_writer,
+            clock=clock or SystemClock(),
+            durability=durability,
+            committed=self._watch.saw,
+        )
+
+    async def open(self) -> None:
+        """Open the file; create it and bring it to the newest schema unless `read_only`.
+
+        Raises:
+            ConfigurationError: The file is something else, or of a newer version, or, `read_only`,
+                does not exist or is empty.
+            StoreUnavailableError: It cannot be opened.
+        """
+        if self._read_only:
+            self._check_exists()
+        else:
+            self._create()
+            with translated(self._name, "open"):
+                await self._writer.open()
+        try:
+            with translated(self._name, "open"):
+                self._watcher = await self._connect("ro")
+                await self._watcher.run(self._check_schema)
+        except BaseException:
+            await self._let_go()
+            raise
+        self._watch.open()
+        self._is_open = True
+
+    def _check_schema(self, db: sqlite3.Connection) -> None:
+        if not schema_version(db, self._name):
+            raise ConfigurationError(f"{self._name} is empty; append to it first")
+
+    def _check_exists(self) -> None:
+        if not self._path.is_file():
+            raise ConfigurationError(f"there is no store at {self._path}; name one that exists")
+
+    def _create(self) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            os.close(os.open(self._path, flags, 0o600))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise StoreUnavailableError(
+                store=self._name, attempted="create the file", reason=str(error)
+            ) from error
+
+    async def _connect(self, mode: str) -> Connection:
+        return await Connection.open(
+            self._path, mode=mode, busy_timeout_seconds=self._busy_timeout_seconds
+        )
+
+    async def _connect_writer(self) -> Connection:
+        connection = await self._connect("rw")
+        try:
+            await connection.run(self._prepare)
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        # First a look, so that a file that is not ours is left as it is.
+        schema_version(db, self._name)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        db.execute("PRAGMA foreign_keys = ON")
+        migrate(db, self._name)
+
+    async def aclose(self) -> None:
+        """Write what waits, and close every connection. Twice is harmless."""
+        if self._is_open:
+            self._is_open = False
+            # Shielded: a store that is left because of a cancellation must still let go of its
+            # threads. It takes as long as one commit.
+            with anyio.CancelScope(shield=True):
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        await self._watch.aclose()
+        for reader in self._readers:
+            await reader.aclose()
+        self._readers.clear()
+        if self._watcher is not None:
+            await self._watcher.aclose()
+        # The writer goes last: the last connection to close checkpoints, and only it may.
+        await self._writer.aclose()
+
+    async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
+        """Append a batch, all or nothing, in a group with whatever else waits."""
+        self._check_writable("append")
+        return await self._writer.commit(batch)
+
+    async def read_page(self, read: LogRead) -> Page:
+        """Return the next events of the log that match."""
+        return await self._read("read the log", partial(_read_page, read=read))
+
+    async def read_stream_page(self, read: StreamRead) -> Page:
+        """Return the next events of a stream that match."""
+        return await self._read("read a stream", partial(_read_stream_page, read=read))
+
+    async def find_event(self, event_id: str) -> RecordedEvent | None:
+        """Return the event with an id, or None."""
+        return await self._read("read an event", partial(_find_event, event_id=event_id))
+
+    async def list_streams(
+        self, category: str | None, after_stream_id: str, limit: int
+    ) -> list[StreamInfo]:
+        """Return the next streams behind an id, in the order of their bytes."""
+        # Every stream of a category begins with it and a dash; the next character after the dash
+        # is the dot.
+        bounds = {
+            "after": max(after_stream_id, f"{category}-" if category else ""),
+            "until": f"{category}." if category else "\U0010ffff",
+            "limit": limit,
+        }
+        rows = await self._read("list streams", partial(_fetch, "list_streams", bounds))
+        return [StreamInfo(*row) for row in rows]
+
+    async def head(self) -> int:
+        """Return the last position of the log; 0 when it is empty."""
+        rows = await self._read("read the head", partial(_fetch, "read_log_head", ()))
+        return int(rows[0][0])
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return when the log has events beyond a position."""
+        self._check_open()
+        await self._watch.wait_beyond(position)
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot."""
+        s = snapshot
+        values = (s.stream_id, s.version, s.fingerprint, s.state_json.decode())
+        await self._change("save a snapshot", "save_snapshot", values)
+
+    async def load_snapshot(
+        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    ) -> Snapshot | None:
+        """Return the newest snapshot of a stream with this fingerprint and not after a version."""
+        values = {
+            "stream_id": stream_id,
+            "fingerprint": fingerprint,
+            "until": INTEGER_MAX if until_version is None else until_version,
+        }
+        rows = await self._read("load a snapshot", partial(_fetch, "load_snapshot", values))
+        return Snapshot(*rows[0]) if rows else None
+
+    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+        """Delete the snapshots of a stream, or all; return how many there were."""
+        return await self._change("delete snapshots", "delete_snapshots", {"stream_id": stream_id})
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a projection's checkpoint with its read model."""
+        c = checkpoint
+        values = (c.projection, c.position, c.fingerprint, c.model_json.decode())
+        await self._change("save a checkpoint", "save_checkpoint", values)
+
+    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+        """Return a projection's checkpoint, or None."""
+        rows = await self._read(
+            "load a checkpoint", partial(_fetch, "load_checkpoint", (projection,))
+        )
+        return Checkpoint(*rows[0]) if rows else None
+
+    async def delete_checkpoint(self, projection: str) -> None:
+        """Forget a projection's checkpoint."""
+        await self._change("delete a checkpoint", "delete_checkpoint", (projection,))
+
+    async def _read(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+        async with self._reader_slots, self._reader(attempted) as reader:
+            with translated(self._name, attempted):
+                return await reader.run(function)
+
+    @asynccontextmanager
+    async def _reader(self, attempted: str) -> AsyncGenerator[Connection]:
+        self._check_open()
+        with translated(self._name, attempted):
+            reader = self._readers.pop() if self._readers else await self._connect("ro")
+        try:
+            yield reader
+        finally:
+            if self._is_open:
+                self._readers.append(reader)
+            else:
+                with anyio.CancelScope(shield=True):
+                    await reader.aclose()
+
+    async def _look(self, function: Callable[[sqlite3.Connection], int]) -> int:
+        if self._watcher is None:
+            raise StoreClosedError(store=self._name)
+        with translated(self._name, "look for appends"):
+            return await self._watcher.run(function)
+
+    async def _change(self, attempted: str, name: str, values: Values) -> int:
+        self._check_writable(attempted)
+        with translated(self._name, attempted):
+            return await self._writer.run(partial(_execute, name, values))
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreClosedError(store=self._name)
+
+    def _check_writable(self, attempted: str) -> None:
+        self._check_open()
+        if self._read_only:
+            raise StoreUnavailableError(
+                store=self._name, attempted=attempted, reason="it was opened read-only"
+            )
+
+
+def _fetch(name: str, values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    return db.execute(statement(name), values).fetchall()
+
+
+def _execute(name: str, values: Values, db: sqlite3.Connection) -> int:
+    return db.execute(statement(name), values).rowcount
+
+
+def _find_event(db: sqlite3.Connection, event_id: str) -> RecordedEvent | None:
+    row = db.execute(statement("find_events"), (f'["{event_id}"]',)).fetchone()
+    return None if row is None else RecordedEvent(*row)
+
+
+def _read_page(db: sqlite3.Connection, read: LogRead) -> Page:
+    # The head is read first: what the page holds is then complete at least up to there, since
+    # positions become visible in their order.
+    head = int(db.execute(statement("read_log_head")).fetchone()[0])
+    events, is_last = _read_events(db, log_query(read), read.limit)
+    if read.backward or not is_last:
+        return Page(events, events[-1].position if events else read.after_position, is_last)
+    until = head if read.until_position is None else min(head, read.until_position)
+    return Page(
+        events, max(read.after_position, until, *(e.position for e in events[-1:])), is_last
+    )
+
+
+def _read_stream_page(db: sqlite3.Connection, read: StreamRead) -> Page:
+    events, is_last = _read_events(db, stream_query(read), read.limit)
+    return Page(events, events[-1].version if events else read.after_version, is_last)
+
+
+def _read_events(
+    db: sqlite3.Connection, query: Query, limit: int
+) -> tuple[list[RecordedEvent], bool]:
+    """Return the events of a page, and whether there are no more of them.
+
+    A page ends early when it has become large, so that memory is bounded in bytes too.
+    """
+    cursor = db.execute(query.sql, query.parameters)
+    events: list[RecordedEvent] = []
+    size = 0
+    while rows := cursor.fetchmany(_CHUNK_EVENT_COUNT):
+        events += [RecordedEvent(*row) for row in rows]
+        size += sum(len(row[8]) for row in rows)
+        if size > _PAGE_BYTES_MAX:
+            cursor.close()
+            return events, False
+    return events, len(events) < limit

@@ -1,0 +1,4 @@
+INSERT INTO events (
+    position, stream_id, version, event_id, type, schema_version, recorded_at, metadata, data, hash
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

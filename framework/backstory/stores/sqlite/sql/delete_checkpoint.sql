@@ -1,0 +1,2 @@
+DELETE FROM checkpoints
+WHERE projection = ?

@@ -1,0 +1,3 @@
+SELECT projection, position, fingerprint, CAST(model AS BLOB)
+FROM checkpoints
+WHERE projection = ?

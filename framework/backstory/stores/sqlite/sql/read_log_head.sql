@@ -1,0 +1,2 @@
+SELECT position, digest
+FROM log

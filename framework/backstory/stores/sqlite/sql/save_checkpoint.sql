@@ -1,0 +1,2 @@
+INSERT OR REPLACE INTO checkpoints (projection, position, fingerprint, model)
+VALUES (?, ?, ?, ?)

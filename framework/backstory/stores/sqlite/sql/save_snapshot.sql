@@ -1,0 +1,2 @@
+INSERT OR REPLACE INTO snapshots (stream_id, version, fingerprint, state)
+VALUES (?, ?, ?, ?)

@@ -1,0 +1,2 @@
+UPDATE log
+SET position = ?, digest = ?
