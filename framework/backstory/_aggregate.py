@@ -19,7 +19,12 @@ import msgspec
 from msgspec import Struct, StructMeta
 
 from backstory._codec import encode
-from backstory._errors import ConfigurationError, InvalidInputError, UnknownEventTypeError
+from backstory._errors import (
+    ConfigurationError,
+    CorruptLogError,
+    InvalidInputError,
+    UnknownEventTypeError,
+)
 from backstory._events import Event, RawEvent, is_known
 from backstory._handlers import Handler, collect_handlers
 from backstory._ids import check_stream_id, stream_id_of
@@ -264,7 +269,14 @@ def evolve(aggregate: Aggregate, recorded: RecordedEvent) -> None:
         UnknownEventTypeError: This program does not know the event, so that the state would be a
             guess.
         DecodeError: The event's data does not fit its class.
+        CorruptLogError: It is not the next one.
     """
+    if recorded.version != aggregate.book.version + 1:
+        raise CorruptLogError(
+            where=f"stream {recorded.stream_id!r}",
+            position=recorded.position,
+            reason=f"version {recorded.version} follows version {aggregate.book.version}",
+        )
     handler = aggregate.handlers.get(recorded.type)
     if handler is None:
         known = is_known(recorded.type, recorded.schema_version)

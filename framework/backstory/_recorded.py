@@ -8,6 +8,7 @@ that passes events on pays for no decoding. `RecordedEvent` decodes on first use
 from datetime import datetime
 from typing import Self
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
@@ -175,6 +176,22 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
     def recorded_at(self) -> datetime:
         """When the store accepted the event, in UTC. Data, and never an order."""
         return from_microseconds(self.recorded_microseconds)
+
+    def to_json(self) -> bytes:
+        """Return the whole event as one line of JSON, with metadata and data as they are stored."""
+        return msgspec.json.encode(
+            {
+                "position": self.position,
+                "stream_id": self.stream_id,
+                "version": self.version,
+                "event_id": self.event_id,
+                "type": self.type,
+                "schema_version": self.schema_version,
+                "recorded_at": self.recorded_at,
+                "metadata": msgspec.Raw(self.metadata_json),
+                "data": msgspec.Raw(self.data_json),
+            }
+        )
 
     @property
     def category(self) -> str:

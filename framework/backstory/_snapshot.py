@@ -5,10 +5,15 @@ that differs is ignored, and the state is folded from the events again.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+
+
+SNAPSHOT_COUNT_MAX: Final = 10
+"""A store keeps so many snapshots of a stream, the newest; a state that grows with its stream would
+otherwise fill it."""
 
 
 class Snapshot(Struct, frozen=True):

@@ -409,7 +409,10 @@ class EventStore(ABC):
 
     @abstractmethod
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot beside those of the same stream; one of the same version is replaced."""
+        """Keep a snapshot, in place of one of the same version, beside the stream's newest others.
+
+        At most `SNAPSHOT_COUNT_MAX` of a stream are kept; the oldest go first.
+        """
 
     @abstractmethod
     async def load_snapshot(

@@ -19,7 +19,7 @@ from backstory._commit import (
 from backstory._errors import StoreClosedError, StoreError
 from backstory._ids import split_stream_id
 from backstory._recorded import RecordedEvent
-from backstory._snapshot import Checkpoint, Snapshot
+from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._store import (
     EventStore,
     StoreCapabilities,
@@ -153,7 +153,10 @@ class InMemoryStore(EventStore):
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot."""
         await self._yield_point()
-        self._snapshots.setdefault(snapshot.stream_id, {})[snapshot.version] = snapshot
+        kept = self._snapshots.setdefault(snapshot.stream_id, {})
+        kept[snapshot.version] = snapshot
+        for version in sorted(kept)[:-SNAPSHOT_COUNT_MAX]:
+            del kept[version]
 
     async def load_snapshot(
         self, stream_id: str, *, fingerprint: str, until_version: int | None = None

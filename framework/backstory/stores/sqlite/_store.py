@@ -20,7 +20,7 @@ from backstory._commit import Batch, Durability, Receipt
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
 from backstory._limits import INTEGER_MAX
 from backstory._recorded import RecordedEvent
-from backstory._snapshot import Checkpoint, Snapshot
+from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._store import EventStore, StoreCapabilities, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory.stores.sqlite._connection import Connection, translated
@@ -89,14 +89,19 @@ class SQLiteStore(EventStore):
         self._reader_slots = anyio.Semaphore(_READER_COUNT_MAX)
         self._watcher: Connection | None = None
         self._is_open = False
+        self._clock = clock or SystemClock()
+        self._poll_interval_seconds = poll_interval_seconds
+        self._start()
+
+    def _start(self) -> None:
         self._watch = Watch(
-            store=self._name, look=self._look, poll_interval_seconds=poll_interval_seconds
+            store=self._name, look=self._look, poll_interval_seconds=self._poll_interval_seconds
         )
         self._writer = Writer(
             store=self._name,
             connect=self._connect_writer,
-            clock=clock or SystemClock(),
-            durability=durability,
+            clock=self._clock,
+            durability=self._durability,
             committed=self._watch.saw,
         )
 
@@ -108,6 +113,9 @@ class SQLiteStore(EventStore):
                 does not exist or is empty.
             StoreUnavailableError: It cannot be opened.
         """
+        if self._is_open:
+            raise ConfigurationError(f"{self._name} is open already; make one store for each block")
+        self._start()  # afresh, so that a store can be opened again
         if self._read_only:
             self._check_exists()
         else:
@@ -230,6 +238,8 @@ class SQLiteStore(EventStore):
         s = snapshot
         values = (s.stream_id, s.version, s.fingerprint, s.state_json.decode())
         await self._change("save a snapshot", "save_snapshot", values)
+        thin = {"stream_id": s.stream_id, "keep": SNAPSHOT_COUNT_MAX}
+        await self._change("save a snapshot", "thin_snapshots", thin)
 
     async def load_snapshot(
         self, stream_id: str, *, fingerprint: str, until_version: int | None = None

@@ -33,7 +33,7 @@ from backstory._commit import (
     StreamHead,
     settle,
 )
-from backstory._errors import StoreClosedError, StoreError
+from backstory._errors import StoreClosedError
 from backstory._limits import APPEND_EVENT_COUNT_MAX
 from backstory._recorded import RecordedEvent
 from backstory.stores.sqlite._connection import Connection, translated
@@ -135,7 +135,7 @@ class Writer:
         batches = [batch for batch, _ in group]
         try:
             settlement = await self._commit_group(batches)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             for _, answer in group:
                 _answer(answer, error)
             return
@@ -160,10 +160,10 @@ class Writer:
                 raise failure.__cause__ or failure from None
 
 
-def _answer(answer: "asyncio.Future[Answer]", answered: Answer | StoreError) -> None:
+def _answer(answer: "asyncio.Future[Answer]", answered: Answer | Exception) -> None:
     if answer.done():  # its caller was cancelled meanwhile
         return
-    if isinstance(answered, StoreError):
+    if isinstance(answered, Exception):
         answer.set_exception(answered)
     else:
         answer.set_result(answered)
