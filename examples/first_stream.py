@@ -45,9 +45,8 @@ class EventCounts(Projection):
 
 
 async def main() -> None:
-    async with Backstory(
-        "memory://", projections=[EventCounts]
-    ) as story:  # or sqlite:///story.db, postgresql://…
+    # or sqlite:///story.db, which is kept in a file
+    async with Backstory("memory://", projections=[EventCounts]) as story:
         await story.execute(Task.create, "write-docs", title="Write the docs")
         await story.execute(Task.complete, "write-docs", pages=3)
 

@@ -39,9 +39,11 @@ _CLOSE_TIMEOUT_SECONDS: Final = 10.0
 class Backstory:
     """A program's way in: executes commands, serves read models, replays the past.
 
-    async with Backstory("sqlite:///story.db", projections=[TaskHistory]) as story:
-        await story.execute(Task.create, "write-docs", title="Write the docs")
-        history = await story.read_model(TaskHistory)
+    It is open inside its block:
+
+        async with Backstory("sqlite:///story.db", projections=[TaskHistory]) as story:
+            await story.execute(Task.create, "write-docs", title="Write the docs")
+            history = await story.read_model(TaskHistory)
     """
 
     def __init__(

@@ -10,7 +10,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-
 SNAPSHOT_COUNT_MAX: Final = 10
 """A store keeps so many snapshots of a stream, the newest; a state that grows with its stream would
 otherwise fill it."""

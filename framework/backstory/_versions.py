@@ -26,8 +26,11 @@ class ExpectedVersion(Enum):
 
 
 ANY: Final = ExpectedVersion.ANY
+"""Append whatever the stream's version is."""
 NO_STREAM: Final = ExpectedVersion.NO_STREAM
+"""The stream must not exist; the same as 0."""
 STREAM_EXISTS: Final = ExpectedVersion.STREAM_EXISTS
+"""The stream must have at least one event."""
 
 
 def check_expected_version(expected: object) -> None:

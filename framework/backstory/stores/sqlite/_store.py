@@ -237,9 +237,8 @@ class SQLiteStore(EventStore):
         """Keep a snapshot."""
         s = snapshot
         values = (s.stream_id, s.version, s.fingerprint, s.state_json.decode())
-        await self._change("save a snapshot", "save_snapshot", values)
         thin = {"stream_id": s.stream_id, "keep": SNAPSHOT_COUNT_MAX}
-        await self._change("save a snapshot", "thin_snapshots", thin)
+        await self._change("save a snapshot", ("save_snapshot", values), ("thin_snapshots", thin))
 
     async def load_snapshot(
         self, stream_id: str, *, fingerprint: str, until_version: int | None = None
@@ -255,13 +254,15 @@ class SQLiteStore(EventStore):
 
     async def delete_snapshots(self, stream_id: str | None = None) -> int:
         """Delete the snapshots of a stream, or all; return how many there were."""
-        return await self._change("delete snapshots", "delete_snapshots", {"stream_id": stream_id})
+        return await self._change(
+            "delete snapshots", ("delete_snapshots", {"stream_id": stream_id})
+        )
 
     async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a projection's checkpoint with its read model."""
         c = checkpoint
         values = (c.projection, c.position, c.fingerprint, c.model_json.decode())
-        await self._change("save a checkpoint", "save_checkpoint", values)
+        await self._change("save a checkpoint", ("save_checkpoint", values))
 
     async def load_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
@@ -272,7 +273,7 @@ class SQLiteStore(EventStore):
 
     async def delete_checkpoint(self, projection: str) -> None:
         """Forget a projection's checkpoint."""
-        await self._change("delete a checkpoint", "delete_checkpoint", (projection,))
+        await self._change("delete a checkpoint", ("delete_checkpoint", (projection,)))
 
     async def _read(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
@@ -300,10 +301,10 @@ class SQLiteStore(EventStore):
         with translated(self._name, "look for appends"):
             return await self._watcher.run(function)
 
-    async def _change(self, attempted: str, name: str, values: Values) -> int:
+    async def _change(self, attempted: str, *changes: tuple[str, Values]) -> int:
         self._check_writable(attempted)
         with translated(self._name, attempted):
-            return await self._writer.run(partial(_execute, name, values))
+            return await self._writer.run(partial(_execute, changes))
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -321,8 +322,12 @@ def _fetch(name: str, values: Values, db: sqlite3.Connection) -> list[tuple[Any,
     return db.execute(statement(name), values).fetchall()
 
 
-def _execute(name: str, values: Values, db: sqlite3.Connection) -> int:
-    return db.execute(statement(name), values).rowcount
+def _execute(changes: Sequence[tuple[str, Values]], db: sqlite3.Connection) -> int:
+    """Execute statements in order; return how many rows the last one changed."""
+    row_count = 0
+    for name, values in changes:
+        row_count = db.execute(statement(name), values).rowcount
+    return row_count
 
 
 def _find_event(db: sqlite3.Connection, event_id: str) -> RecordedEvent | None:

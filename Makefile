@@ -1,0 +1,68 @@
+# Every target does its own set-up; Python 3.11 or later, git and make are all it asks for.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install format lint types test test-all docs demo bench check clean
+
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.installed-dev ## Create .venv with Backstory, its extras and every tool.
+
+format: .venv/.installed-dev ## Rewrite the sources in the house format.
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: .venv/.installed-dev ## Check format, style, spelling and pyproject.toml.
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+
+types: .venv/.installed-dev ## Check types with mypy and pyright, both strict.
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: .venv/.installed-dev ## Run the tests, but for the slow ones.
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/.installed-dev ## Run every test.
+	$(BIN)/pytest
+
+docs: .venv/.installed-dev ## Build docs/_build/html and run the snippets in the docs.
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -b doctest docs docs/_build/doctest
+
+demo: .venv/.installed ## Run the demonstration; pass options with ARGS="...".
+	$(BIN)/python examples/swarm/main.py $(ARGS)
+
+bench: .venv/.installed ## Run the benchmarks.
+	@if [ -f tests/benchmarks/run.py ]; then $(BIN)/python tests/benchmarks/run.py $(ARGS); \
+	else echo "This checkout has no benchmarks (tests/benchmarks/run.py)."; fi
+
+check: lint types docs test ## Run what every change must pass; the tests come last.
+
+clean: ## Remove .venv and everything that was built.
+	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Backstory needs Python 3.11 or later, and '$(PYTHON)' is not one; say make PYTHON=python3.11"; \
+	  exit 1; } >&2
+	$(PYTHON) -m venv .venv
+
+# What a program needs to run: the demonstration waits for nothing else.
+.venv/.installed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	touch $@
+
+# Dependency groups want a newer pip than Python 3.11 brings along. The wider installation holds the
+# narrower one, so both stamps are set.
+.venv/.installed-dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	touch .venv/.installed $@
