@@ -26,12 +26,17 @@ from backstory._errors import (
     UnknownEventTypeError,
 )
 from backstory._events import Event, RawEvent, is_known
-from backstory._handlers import Handler, collect_handlers
-from backstory._ids import check_stream_id, stream_id_of
+from backstory._handlers import Handler, collect_handlers, is_plain
+from backstory._ids import stream_id_of
 from backstory._limits import check_category
 from backstory._recorded import RecordedEvent
 
-_RESERVED: Final = frozenset({"id", "version", "stream_id", "book"})
+_RESERVED: Final = frozenset(
+    {
+        *("id", "version", "stream_id", "book", "emit", "blank"),
+        *("category", "revision", "snapshot_every", "handlers"),
+    }
+)
 
 
 class EmittedEvent(Struct, frozen=True):
@@ -81,60 +86,52 @@ class AggregateMeta(StructMeta):
         Raises:
             ConfigurationError: The definition cannot work; the message says why.
         """
-        handlers: dict[str, Handler] = {}
-        commands: dict[str, Any] = {}
-        for base in reversed(bases):
+        for base in bases:
             if getattr(base, "category", ""):
                 raise ConfigurationError(
                     f"{name}: {base.__name__} is concrete, and its commands would run on "
                     f"{base.__name__}; move what they share into a class without a category"
                 )
-            handlers |= getattr(base, "handlers", {})
-            commands |= _commands_of(base)
-        if category:
-            # Each concrete class owns its commands, so that execute(Task.create, …) finds Task
-            # even where `create` is inherited.
-            own = {key: _own(command) for key, command in commands.items() if key not in namespace}
-            namespace = own | namespace
         cls = StructMeta.__new__(mcls, name, bases, namespace, kw_only=kw_only)
         cls.category, cls.revision, cls.snapshot_every = category, revision, snapshot_every
-        cls.handlers = collect_handlers(name, handlers, namespace)
-        if taken := _RESERVED & set(cls.__struct_fields__):
-            raise ConfigurationError(f"{name}.{min(taken)} is the framework's; rename it")
+        cls.handlers = collect_handlers(cls)
+        check_fields(cls, _RESERVED)
         if category:
             _check_definition(cls)
-            for command in _commands_of(cls).values():
-                command.__dict__["aggregate"] = cls
+            _own_commands(cls)
         return cls
 
 
 def _commands_of(cls: type) -> dict[str, FunctionType]:
-    if not isinstance(cls, AggregateMeta):
-        return {}
     return {
         key: member
         for key in dir(cls)
         if not key.startswith("_")
         and isinstance(member := inspect.getattr_static(cls, key), FunctionType)
-        and key not in _FRAMEWORK
+        and key not in _RESERVED
     }
 
 
-_FRAMEWORK: Final = frozenset({"emit"})
+def _own_commands(cls: Any) -> None:
+    """Give a concrete class commands that know it, so that execute(Task.create, …) finds Task.
 
-
-def _own(command: FunctionType) -> FunctionType:
-    copy = FunctionType(
-        command.__code__,
-        command.__globals__,
-        command.__name__,
-        command.__defaults__,
-        command.__closure__,
-    )
-    copy.__kwdefaults__ = command.__kwdefaults__
-    copy.__annotations__ = command.__annotations__
-    copy.__doc__, copy.__qualname__ = command.__doc__, command.__qualname__
-    return copy
+    Each is a copy, because the function itself may stand in several classes: inherited from an
+    abstract aggregate, mixed in, or assigned.
+    """
+    for key, command in _commands_of(cls).items():
+        copy = FunctionType(
+            command.__code__,
+            command.__globals__,
+            command.__name__,
+            command.__defaults__,
+            command.__closure__,
+        )
+        copy.__kwdefaults__ = command.__kwdefaults__
+        copy.__annotations__ = command.__annotations__
+        copy.__doc__, copy.__qualname__ = command.__doc__, command.__qualname__
+        copy.__module__ = command.__module__
+        copy.__dict__.update(command.__dict__, aggregate=cls)
+        setattr(cls, key, copy)
 
 
 def _check_definition(cls: Any) -> None:
@@ -144,7 +141,7 @@ def _check_definition(cls: Any) -> None:
         raise ConfigurationError(f"aggregate {cls.__name__}: {error}") from None
     check_defaults(cls)
     for key, command in _commands_of(cls).items():
-        if inspect.iscoroutinefunction(command) or inspect.isgeneratorfunction(command):
+        if not is_plain(command):
             raise ConfigurationError(
                 f"{cls.__name__}.{key}: a command is a plain def; do I/O before or after execute"
             )
@@ -158,6 +155,16 @@ def _check_definition(cls: Any) -> None:
     for setting, least in (("revision", 1), ("snapshot_every", 0)):
         if not isinstance(getattr(cls, setting), int) or getattr(cls, setting) < least:
             raise ConfigurationError(f"{cls.__name__}: {setting} must be a number from {least}")
+
+
+def check_fields(cls: type[Struct], reserved: frozenset[str]) -> None:
+    """Refuse a state class whose fields hide what the framework keeps under their names.
+
+    Raises:
+        ConfigurationError: They do.
+    """
+    if taken := reserved & set(cls.__struct_fields__):
+        raise ConfigurationError(f"{cls.__name__}.{min(taken)} is the framework's; rename it")
 
 
 def check_defaults(cls: type[Struct]) -> None:
@@ -227,7 +234,7 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
     @property
     def stream_id(self) -> str:
         """The stream that the aggregate's events lie in: `category-id`."""
-        return stream_id_of(self.category, self.book.id)
+        return f"{self.category}-{self.book.id}"
 
     def emit(self, event: Event) -> None:
         """Evolve the state by a new event, and keep the event for the append.
@@ -252,7 +259,7 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
         """
         if not cls.category:
             raise ConfigurationError(f"{cls.__name__} is abstract: give the class a category=")
-        check_stream_id(stream_id_of(cls.category, id))
+        stream_id_of(cls.category, id)  # refuses an id that is none
         return start_book(cls(), id)
 
 

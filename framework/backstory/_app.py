@@ -19,6 +19,7 @@ from backstory._commit import Receipt
 from backstory._errors import ConfigurationError, StoreClosedError
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._ids import IdSource
+from backstory._limits import check_integer
 from backstory._projection import Projection
 from backstory._projector import Projector, fold_log
 from backstory._recorded import RecordedEvent
@@ -33,7 +34,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _TIMEOUT_SECONDS: Final = 30.0
-_CLOSE_TIMEOUT_SECONDS: Final = 10.0
 
 
 class Backstory:
@@ -64,10 +64,12 @@ class Backstory:
 
         Raises:
             ConfigurationError: The URL names no store, or two projections have one name.
+            InvalidInputError: `attempt_count_max` is no number from 1.
         """
         names = [projection.projection_name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigurationError(f"two projections are called {min(twice)!r}; rename one")
+        check_integer("attempt_count_max", attempt_count_max, least=1)
         self._store = store_of(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._projections = tuple(projections)
@@ -80,20 +82,21 @@ class Backstory:
     async def __aenter__(self) -> Self:
         if self._task_group is not None:
             raise ConfigurationError("this Backstory is open already; make one for each block")
+        projectors = {cls: Projector(self._store, cls) for cls in self._projections}
         if self._owns_store:
             await self._store.open()
-        task_group = anyio.create_task_group()
-        self._task_group = await task_group.__aenter__()
+        task_group = await anyio.create_task_group().__aenter__()
+        # Nothing from here on waits or fails: what has been begun is ended by __aexit__.
+        self._task_group = task_group
+        self._projectors = projectors
         self._repository = Repository(
             self._store,
             ids=self._ids,
             attempt_count_max=self._attempt_count_max,
-            background=self._task_group,
+            background=task_group,
         )
-        for projection in self._projections:
-            projector = Projector(self._store, projection)
-            self._projectors[projection] = projector
-            self._task_group.start_soon(projector.run, name=projection.projection_name)
+        for cls, projector in projectors.items():
+            task_group.start_soon(projector.run, name=cls.projection_name)
         return self
 
     async def __aexit__(
@@ -111,9 +114,9 @@ class Backstory:
                 # cancelled, so is this wait, and the children with it.
                 await task_group.__aexit__(None, None, None)
         finally:
-            self._projectors.clear()
+            self._projectors = {}
             if self._owns_store:
-                with anyio.move_on_after(_CLOSE_TIMEOUT_SECONDS, shield=True):
+                with anyio.CancelScope(shield=True):
                     await self._store.aclose()
 
     @property

@@ -83,7 +83,7 @@ def encode_metadata(metadata: Metadata, *, event_type: str) -> bytes:
     """
     try:
         json = _encoder.encode(metadata)
-        unchanged = not metadata.free or bool(_decoder(Metadata).decode(json) == metadata)
+        unchanged = bool(_decoder(Metadata).decode(json) == metadata)
     except Exception as error:
         raise EncodeError(event_type=event_type, field="metadata", reason=str(error)) from error
     if not unchanged:
@@ -144,9 +144,24 @@ def decode(
     )
 
 
-def decode_metadata(json: bytes) -> Metadata:
-    """Return stored metadata."""
-    return _decoder(Metadata).decode(json)
+def decode_metadata(
+    json: bytes, *, event_type: str, schema_version: int, stream_id: str, version: int
+) -> Metadata:
+    """Return stored metadata.
+
+    Raises:
+        DecodeError: It is damaged.
+    """
+    try:
+        return _decoder(Metadata).decode(json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(
+            event_type=event_type,
+            schema_version=schema_version,
+            stream_id=stream_id,
+            version=version,
+            reason=f"metadata: {error}",
+        ) from error
 
 
 def parse_json(json: bytes, *, event_type: str) -> Any:

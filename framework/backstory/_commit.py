@@ -33,7 +33,7 @@ from typing import Final
 from msgspec import Struct
 
 from backstory._codec import same_json
-from backstory._errors import DuplicateEventError, StoreError
+from backstory._errors import DuplicateEventError
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._versions import ExpectedVersion, judge_version
 
@@ -150,7 +150,7 @@ Batch = Sequence[StreamAppend]
 class Settlement(Struct, frozen=True):
     """What becomes of a group."""
 
-    answers: list[tuple[Receipt, ...] | StoreError]
+    answers: list[tuple[Receipt, ...] | Exception]
     """For each batch its receipts, one for each of its streams, or why it was refused."""
     events: list[CommittedEvent]
     """What is to be written, in the order of positions."""
@@ -180,13 +180,13 @@ def settle(
         durability: What the receipts say.
     """
     draft = _Draft(dict(heads), dict(known), log, recorded_microseconds, durability)
-    answers: list[tuple[Receipt, ...] | StoreError] = []
+    answers: list[tuple[Receipt, ...] | Exception] = []
     for batch in batches:
         mark = len(draft.events)
         before = {part.stream_id: draft.heads.get(part.stream_id) for part in batch}
         try:
             answers.append(tuple([draft.append(part) for part in batch]))
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the fault of this batch
             draft.withdraw(mark, before)
             answers.append(error)
     return Settlement(answers, draft.events, draft.heads, draft.seal())

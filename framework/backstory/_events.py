@@ -16,6 +16,7 @@ from backstory._limits import (
     TAG_BYTES_MAX,
     TAG_COUNT_MAX,
     check_event_type,
+    check_integer,
     check_text,
     shorten,
 )
@@ -51,8 +52,7 @@ class EventMeta(StructMeta):
         cls.event_type, cls.schema_version, cls.event_aliases = type, schema_version, aliases
         if type:
             _check_definition(cls)
-            for known_as in (type, *aliases):
-                _register(known_as, cls)
+            _register(cls)
         return cls
 
 
@@ -97,15 +97,16 @@ class RawEvent(Event):
 _registry: Final[dict[str, type[Event]]] = {}
 
 
-def _register(event_type: str, cls: type[Event]) -> None:
-    known = _registry.get(event_type)
-    # The same module and name again is a notebook cell that ran twice: the newer class counts.
-    if known is not None and _place(known) != _place(cls):
-        raise ConfigurationError(
-            f"event type {event_type!r} belongs to {_place(known)}; "
-            f"give {_place(cls)} a type of its own"
-        )
-    _registry[event_type] = cls
+def _register(cls: type[Event]) -> None:
+    for event_type in names_of(cls):
+        known = _registry.get(event_type)
+        # The same module and name again is a notebook cell that ran twice: the newer class counts.
+        if known is not None and _place(known) != _place(cls):
+            raise ConfigurationError(
+                f"event type {event_type!r} belongs to {_place(known)}; "
+                f"give {_place(cls)} a type of its own"
+            )
+    _registry.update(dict.fromkeys(names_of(cls), cls))
 
 
 def _place(cls: type) -> str:
@@ -113,16 +114,14 @@ def _place(cls: type) -> str:
 
 
 def _check_definition(cls: type[Event]) -> None:
+    if not isinstance(cast("object", cls.event_aliases), tuple):
+        raise ConfigurationError(f"event {cls.__name__}: aliases is a tuple of types")
     try:
-        for known_as in (cls.event_type, *cls.event_aliases):
+        for known_as in names_of(cls):
             check_event_type(known_as)
+        check_integer("schema_version", cls.schema_version, least=1)
     except InvalidInputError as error:
         raise ConfigurationError(f"event {cls.__name__}: {error}") from None
-    version = cast("object", cls.schema_version)
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ConfigurationError(
-            f"event {cls.__name__}: schema_version {version!r} must be a whole number from 1"
-        )
     if taken := _RESERVED & set(cls.__struct_fields__):
         raise ConfigurationError(
             f"event {cls.__name__}: field {min(taken)!r} is the framework's; rename it"
@@ -179,6 +178,9 @@ def check_metadata(metadata: Metadata) -> None:
         check_text("causation id", metadata.causation_id, METADATA_ID_BYTES_MAX)
     if metadata.actor is not None:
         check_text("actor", metadata.actor, METADATA_ID_BYTES_MAX)
+    if not isinstance(cast("object", metadata.tags), tuple):
+        reason = "must be a tuple of texts"
+        raise InvalidInputError(argument="tags", found=shorten(metadata.tags), reason=reason)
     if len(metadata.tags) > TAG_COUNT_MAX:
         reason = f"at most {TAG_COUNT_MAX} are allowed"
         raise InvalidInputError(argument="tags", found=str(len(metadata.tags)), reason=reason)

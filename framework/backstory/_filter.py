@@ -9,8 +9,10 @@ from backstory._clock import to_microseconds
 from backstory._errors import InvalidInputError
 from backstory._events import Event, names_of
 from backstory._limits import (
+    FILTER_VALUE_COUNT_MAX,
     METADATA_ID_BYTES_MAX,
     TAG_BYTES_MAX,
+    TAG_COUNT_MAX,
     check_category,
     check_event_type,
     check_text,
@@ -22,6 +24,9 @@ class EventFilter(Struct, frozen=True):
     """A condition on events: every part that is given must hold.
 
     Make one with `where`. One of `types` and one of `categories` must match; all of `tags` must.
+
+    Raises:
+        InvalidInputError: A part is no possible value, or holds too many.
     """
 
     types: tuple[str, ...] = ()
@@ -38,6 +43,21 @@ class EventFilter(Struct, frozen=True):
     """Exclusive lower bound of `recorded_at`, in microseconds since 1970."""
     recorded_until: int | None = None
     """Inclusive upper bound of `recorded_at`, in microseconds since 1970."""
+
+    def __post_init__(self) -> None:
+        for argument, values, most, check in (
+            ("types", self.types, FILTER_VALUE_COUNT_MAX, check_event_type),
+            ("categories", self.categories, FILTER_VALUE_COUNT_MAX, check_category),
+            ("tags", self.tags, TAG_COUNT_MAX, _check_tag),
+        ):
+            if len(values) > most:
+                reason = f"at most {most:,} are allowed"
+                raise InvalidInputError(argument=argument, found=str(len(values)), reason=reason)
+            for value in values:
+                check(value)
+        for argument, text in (("correlation id", self.correlation_id), ("actor", self.actor)):
+            if text is not None:
+                check_text(argument, text, METADATA_ID_BYTES_MAX)
 
     def matches(self, recorded: RecordedEvent) -> bool:
         """Tell whether an event is wanted."""
@@ -62,6 +82,10 @@ class EventFilter(Struct, frozen=True):
             and self.actor in (None, metadata.actor)
             and set(self.tags) <= set(metadata.tags)
         )
+
+
+def _check_tag(tag: object) -> None:
+    check_text("tag", tag, TAG_BYTES_MAX)
 
 
 EVERY_EVENT = EventFilter()
@@ -97,7 +121,6 @@ def where(
             reason = "must be a list of texts, not one text"
             raise InvalidInputError(argument=argument, found=repr(value), reason=reason)
     names = tuple(dict.fromkeys(name for event in types for name in names_of(event)))
-    _check(names, categories, correlation_id, actor, tags)
     return EventFilter(
         types=names,
         categories=tuple(dict.fromkeys(categories)),
@@ -107,25 +130,6 @@ def where(
         recorded_after=_microseconds("recorded_after", recorded_after),
         recorded_until=_microseconds("recorded_until", recorded_until),
     )
-
-
-def _check(
-    types: Sequence[str],
-    categories: Sequence[str],
-    correlation_id: str | None,
-    actor: str | None,
-    tags: Sequence[str],
-) -> None:
-    for name in types:
-        check_event_type(name)
-    for category in categories:
-        check_category(category)
-    if correlation_id is not None:
-        check_text("correlation id", correlation_id, METADATA_ID_BYTES_MAX)
-    if actor is not None:
-        check_text("actor", actor, METADATA_ID_BYTES_MAX)
-    for tag in tags:
-        check_text("tag", tag, TAG_BYTES_MAX)
 
 
 def _microseconds(argument: str, moment: datetime | None) -> int | None:

@@ -71,7 +71,7 @@ def on(*types: type[Event]) -> Marker[Any]:
 
     def mark(method: Any) -> Any:
         parameters = len(inspect.signature(method).parameters)
-        if parameters not in (_TAKES_EVENT, _TAKES_RECORDED) or inspect.iscoroutinefunction(method):
+        if parameters not in (_TAKES_EVENT, _TAKES_RECORDED) or not is_plain(method):
             raise ConfigurationError(
                 f"{method.__qualname__}: a handler is def (self, event) or (self, event, recorded)"
             )
@@ -81,22 +81,38 @@ def on(*types: type[Event]) -> Marker[Any]:
     return cast("Marker[Any]", mark)
 
 
-def collect_handlers(
-    name: str, inherited: dict[str, Handler], namespace: dict[str, Any]
-) -> dict[str, Handler]:
-    """Return the handlers of a class by stored type: its own before the inherited ones.
+def is_plain(function: Any) -> bool:
+    """Tell whether a function runs when it is called: no coroutine and no generator."""
+    return not (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
+
+
+def collect_handlers(cls: type) -> dict[str, Handler]:
+    """Return the handlers of a class by stored type: its own before those of its bases.
 
     Raises:
-        ConfigurationError: Two methods of the class handle one event class.
+        ConfigurationError: Two methods of one class handle one event class.
     """
+    handlers: dict[str, Handler] = {}
+    for base in reversed(cls.__mro__):
+        handlers |= _own_handlers(base)
+    return handlers
+
+
+def _own_handlers(cls: type) -> dict[str, Handler]:
     own: dict[str, Handler] = {}
-    for member in namespace.values():
+    for member in vars(cls).values():
         for event_class in getattr(member, "on_types", ()):
             for event_type in names_of(event_class):
                 if event_type in own:
-                    raise ConfigurationError(f"{name}: {event_type!r} has two handlers; keep one")
+                    raise ConfigurationError(
+                        f"{cls.__name__}: {event_type!r} has two handlers; keep one"
+                    )
                 own[event_type] = _handler(member)
-    return inherited | own
+    return own
 
 
 def _handler(method: Any) -> Handler:

@@ -10,8 +10,15 @@ from backstory._limits import STREAM_ID_BYTES_MAX, check_category, check_text, s
 
 
 def stream_id_of(category: str, id: str) -> str:
-    """Return the stream id of an aggregate: `category-id`."""
-    return f"{category}-{id}"
+    """Return the stream id of an aggregate: `category-id`.
+
+    Raises:
+        InvalidInputError: The category is none, or the id is no text, empty or too long.
+    """
+    check_text("id", id, STREAM_ID_BYTES_MAX)
+    stream_id = f"{category}-{id}"
+    check_stream_id(stream_id)
+    return stream_id
 
 
 def split_stream_id(stream_id: str) -> tuple[str, str]:

@@ -18,6 +18,10 @@ EVENT_TYPE_BYTES_MAX: Final = 128
 """An event type: ASCII letters, digits and `: . _ - /`, with a letter or digit first."""
 METADATA_ID_BYTES_MAX: Final = 1024
 """A correlation id, a causation id or an actor, in bytes of UTF-8."""
+PROJECTION_NAME_BYTES_MAX: Final = 256
+"""A projection's name, in bytes of UTF-8."""
+FILTER_VALUE_COUNT_MAX: Final = 1_000
+"""Types, or categories, of one filter."""
 TAG_BYTES_MAX: Final = 256
 """One tag, in bytes of UTF-8."""
 TAG_COUNT_MAX: Final = 64
@@ -40,8 +44,11 @@ _EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]*", re.ASCII)
 
 
 def shorten(value: object) -> str:
-    """Return `repr(value)`, cut so that it fits into a message."""
-    text = repr(value)
+    """Return `repr(value)`, cut so that it fits into a message; of whatever value."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a value's own __repr__, or a number with too many digits
+        return f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"  # noqa: PLR2004 - one line of a terminal
 
 

@@ -5,14 +5,15 @@ assign. It is pure: the same events give the same read model, so it can be throw
 again. Queries are plain methods that the class adds.
 """
 
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Final, dataclass_transform
 
 import msgspec
 from msgspec import Struct, StructMeta
 
-from backstory._aggregate import check_defaults
-from backstory._errors import ConfigurationError
+from backstory._aggregate import check_defaults, check_fields
+from backstory._errors import ConfigurationError, InvalidInputError
 from backstory._handlers import Handler, collect_handlers
+from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._recorded import RecordedEvent
 
 
@@ -38,15 +39,24 @@ class ProjectionMeta(StructMeta):
                 keyword is unfit.
         """
         cls = StructMeta.__new__(mcls, class_name, bases, namespace, kw_only=kw_only)
-        inherited: dict[str, Handler] = {}
-        for base in reversed(bases):
-            inherited |= getattr(base, "handlers", {})
-        cls.handlers = collect_handlers(class_name, inherited, namespace)
+        cls.handlers = collect_handlers(cls)
         cls.projection_name, cls.revision = name or class_name, revision
+        check_fields(cls, _RESERVED)
         check_defaults(cls)
+        _check_name(cls)
         if not isinstance(revision, int) or revision < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise ConfigurationError(f"{class_name}: revision must be a number from 1")
         return cls
+
+
+_RESERVED: Final = frozenset({"projection_name", "revision", "handlers"})
+
+
+def _check_name(cls: Any) -> None:
+    try:
+        check_text("name", cls.projection_name, PROJECTION_NAME_BYTES_MAX)
+    except InvalidInputError as error:
+        raise ConfigurationError(f"projection {cls.__name__}: {error}") from None
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))

@@ -164,11 +164,21 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
 
     @property
     def metadata(self) -> Metadata:
-        """Correlation, causation, actor, tags and free keys; decoded on first use."""
+        """Correlation, causation, actor, tags and free keys; decoded on first use.
+
+        Raises:
+            DecodeError: What is stored is damaged.
+        """
         try:
             return self._metadata
         except AttributeError:
-            metadata = decode_metadata(self.metadata_json)
+            metadata = decode_metadata(
+                self.metadata_json,
+                event_type=self.type,
+                schema_version=self.schema_version,
+                stream_id=self.stream_id,
+                version=self.version,
+            )
             force_setattr(self, "_metadata", metadata)
             return metadata
 

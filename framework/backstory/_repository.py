@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -37,8 +38,8 @@ from backstory._errors import (
 )
 from backstory._events import Metadata
 from backstory._filter import where
-from backstory._ids import IdSource, TimeOrderedIds, check_stream_id, derive_event_id, stream_id_of
-from backstory._limits import check_integer
+from backstory._ids import IdSource, TimeOrderedIds, derive_event_id, stream_id_of
+from backstory._limits import METADATA_ID_BYTES_MAX, check_integer, check_text
 from backstory._logging import ATTEMPT, REASON, STREAM_ID, VERSION, log
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Snapshot, fingerprint_of
@@ -136,7 +137,15 @@ class Repository:
                 time; for one command, not for a block.
             tags: Words to find the events by.
             free: The program's own metadata keys, as JSON values.
+
+        Raises:
+            InvalidInputError: The tags are one text, or the key is empty or too long.
         """
+        if isinstance(tags, str):
+            reason = "must be a list of texts, not one text"
+            raise InvalidInputError(argument="tags", found=repr(tags), reason=reason)
+        if idempotency_key is not None:
+            check_text("idempotency key", idempotency_key, METADATA_ID_BYTES_MAX)
         context = AMBIENT.get().narrowed(
             actor=actor, correlation_id=correlation_id, caused_by=caused_by, tags=tags, free=free
         )
@@ -220,13 +229,21 @@ class Repository:
         ]
         decided_on = book.version - len(events)
         receipt = await self.store.append(stream_id, events, expected_version=decided_on)
+        if receipt.first_version != decided_on + 1:
+            # Answered as a repetition: somebody else with the same key was first, and the state
+            # here has seen what never happened.
+            raise VersionConflictError(
+                stream_id=stream_id,
+                expected_version=decided_on,
+                actual_version=receipt.last_version,
+            )
         book.emitted.clear()
         await self._take_snapshot(aggregate)
         return receipt
 
-    async def find_key(self, key: str, stream_id: str) -> RecordedEvent | None:
-        """Return the first event that a stream has under an idempotency key, or None."""
-        return await self.store.find_event(_key_id(key, stream_id, 0))
+    async def find_key(self, key: str, stream_id: str, *, place: int = 0) -> RecordedEvent | None:
+        """Return the event that a stream has under an idempotency key at a place, or None."""
+        return await self.store.find_event(_key_id(key, stream_id, place))
 
     def new_command_id(self) -> str:
         """Return a fresh id for a command."""
@@ -252,11 +269,12 @@ class Repository:
     async def _load(self, blank: A, at_version: int | None) -> A:
         check_integer("at_version", at_version or 0, least=0)
         aggregate = await self._load_snapshot(blank, at_version)
-        tail = self.store.read_stream(
-            blank.stream_id, after_version=aggregate.version, until_version=at_version
-        )
-        async for recorded in tail:
-            evolve(aggregate, recorded)
+        if not await self._fold_tail(aggregate, at_version):
+            log.warning(
+                "snapshot.ahead", **{STREAM_ID: blank.stream_id, VERSION: aggregate.version}
+            )
+            aggregate = blank
+            await self._fold_tail(aggregate, at_version)
         if at_version is not None and aggregate.version < at_version:
             raise InvalidInputError(
                 argument="at_version",
@@ -264,6 +282,24 @@ class Repository:
                 reason=f"stream {blank.stream_id!r} is at version {aggregate.version}",
             )
         return aggregate
+
+    async def _fold_tail(self, aggregate: Aggregate, at_version: int | None) -> bool:
+        """Evolve an aggregate by the events behind its version.
+
+        Returns whether the stream has that version: it has not where a snapshot is left over from
+        a longer stream, as after an older backup was put back.
+        """
+        start = aggregate.version
+        tail = self.store.read_stream(
+            aggregate.stream_id, after_version=max(start - 1, 0), until_version=at_version
+        )
+        is_there = start == 0
+        async for recorded in tail:
+            if recorded.version == start:
+                is_there = True
+            elif is_there:
+                evolve(aggregate, recorded)
+        return is_there
 
     async def _load_snapshot(self, blank: A, at_version: int | None) -> A:
         if not blank.snapshot_every:
@@ -339,7 +375,6 @@ class Scope:
         cls = cast("type[A]", _aggregate_of(command))
         repository, key = self._repository, self._key
         stream_id = stream_id_of(cls.category, id)
-        check_stream_id(stream_id)
         command_id = repository.new_command_id() if key is None else derive_event_id(key)
         metadata = self._context.metadata(command_id)
         for attempt in range(1, repository.attempt_count_max + 1):
@@ -347,8 +382,8 @@ class Scope:
             at_version = None if first is None else first.version - 1
             aggregate = await repository.load(cls, id, at_version=at_version)
             answer = command(aggregate, *args, **kwargs)
-            if first is not None:
-                await self._check_repetition(aggregate, first)
+            if first is not None and key is not None:
+                await self._check_repetition(key, aggregate, first)
                 return answer
             try:
                 await repository.append_emitted(aggregate, metadata=metadata, key=key)
@@ -363,26 +398,23 @@ class Scope:
             return answer
         raise AssertionError("the loop above returns or raises")  # pragma: no cover
 
-    async def _check_repetition(self, aggregate: Aggregate, first: RecordedEvent) -> None:
+    async def _check_repetition(self, key: str, aggregate: Aggregate, first: RecordedEvent) -> None:
         """Refuse a key that comes again with another command or other arguments."""
-        store, before = self._repository.store, first.version - 1
-        recorded = [
-            event
-            async for event in store.read_stream(
-                first.stream_id, after_version=before, until_version=aggregate.version
-            )
-        ]
         emitted = aggregate.book.emitted
-        is_same = len(recorded) == len(emitted) and all(
-            one.type == other.event.event_type and same_json(one.data_json, other.data_json)
-            for one, other in zip(recorded, emitted, strict=True)
+        find = partial(self._repository.find_key, key, first.stream_id)
+        recorded = [await find(place=place) for place in range(len(emitted) + 1)]
+        is_same = recorded[-1] is None and all(
+            one is not None
+            and one.type == other.event.event_type
+            and same_json(one.data_json, other.data_json)
+            for one, other in zip(recorded, emitted, strict=False)
         )
         if not is_same:
             raise DuplicateEventError(
                 event_id=first.event_id,
                 stream_id=first.stream_id,
                 version=first.version,
-                reason=f"idempotency key {self._key!r} was used for another command",
+                reason=f"idempotency key {key!r} was used for another command",
             )
 
     def __enter__(self) -> None:

@@ -51,11 +51,19 @@ def fingerprint_of(cls: type[Any]) -> str:
     It does not see a change inside a handler; that is what `revision` is for.
     """  # noqa: D205 - the sentence is longer than a line
     shape = [
-        (field.name, _shape(field.type), repr(field.default), repr(field.default_factory))
+        (field.name, _shape(field.type), _name(field.default), _name(field.default_factory))
         for field in msgspec.structs.fields(cls)
     ]
     text = repr((cls.__qualname__, cls.revision, shape, sorted(cls.handlers)))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _name(value: object) -> str:
+    # By its name where it has one: the repr of a function holds its address.
+    if callable(value):
+        module = getattr(value, "__module__", "")
+        return f"{module}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return repr(value)
 
 
 def _shape(annotation: Any) -> str:

@@ -2,8 +2,8 @@
 
 `EventStore` has two sides. The public one is the same code for every store: it checks what it is
 given, so that bad input is refused in the same way everywhere, and builds iterators, pages and
-subscriptions. The other side is the ten methods that a store supplies, from `commit` to `aclose`;
-they are called with checked arguments only.
+subscriptions. The other side is what a store supplies, from `open` to `drop_checkpoint`; it is
+called with checked arguments only.
 
 That side may change in minor releases until 1.0.
 """
@@ -25,8 +25,10 @@ from backstory._limits import (
     APPEND_EVENT_COUNT_MAX,
     INTEGER_MAX,
     PAGE_EVENT_COUNT_MAX,
+    PROJECTION_NAME_BYTES_MAX,
     check_category,
     check_integer,
+    check_text,
     shorten,
 )
 from backstory._recorded import NewEvent, RecordedEvent
@@ -148,8 +150,13 @@ class EventStore(ABC):
             StoreUnavailableError: As for `append`.
             StoreClosedError: As for `append`.
         """
-        check_appends(appends)
-        return await self.commit(appends)
+        # Ours from here on: what the caller does to its lists while this waits is not appended.
+        batch = tuple(
+            StreamAppend(part.stream_id, tuple(part.events), part.expected_version)
+            for part in appends
+        )
+        check_appends(batch)
+        return await self.commit(batch)
 
     async def read_stream(
         self,
@@ -358,6 +365,86 @@ class EventStore(ABC):
         finally:
             subscription.stop()
 
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, in place of one of the same version, beside the stream's newest others.
+
+        At most 10 of a stream are kept; the oldest go first.
+
+        Raises:
+            InvalidInputError: The stream id is none.
+            StoreUnavailableError: The store did not do it.
+            StoreClosedError: The store is not open.
+        """
+        check_stream_id(snapshot.stream_id)
+        check_integer("version", snapshot.version, least=1)
+        await self.put_snapshot(snapshot)
+
+    async def load_snapshot(
+        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    ) -> Snapshot | None:
+        """Return the newest snapshot of a stream with a fingerprint, or None.
+
+        Args:
+            stream_id: The stream.
+            fingerprint: What the snapshot must have.
+            until_version: Inclusive upper bound; None for none.
+
+        Raises:
+            InvalidInputError: The stream id or the bound is none.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        check_stream_id(stream_id)
+        check_bounds(until_version=until_version)
+        until = INTEGER_MAX if until_version is None else until_version
+        return await self.get_snapshot(stream_id, fingerprint, until)
+
+    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+        """Delete the snapshots of a stream, or all; return how many there were.
+
+        Raises:
+            InvalidInputError: The stream id is none.
+            StoreUnavailableError: The store did not do it.
+            StoreClosedError: The store is not open.
+        """
+        if stream_id is not None:
+            check_stream_id(stream_id)
+        return await self.drop_snapshots(stream_id)
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a projection's checkpoint with its read model, in place of the one before.
+
+        Raises:
+            InvalidInputError: The projection's name is none.
+            StoreUnavailableError: The store did not do it.
+            StoreClosedError: The store is not open.
+        """
+        check_text("projection", checkpoint.projection, PROJECTION_NAME_BYTES_MAX)
+        check_integer("position", checkpoint.position, least=0)
+        await self.put_checkpoint(checkpoint)
+
+    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+        """Return a projection's checkpoint, or None.
+
+        Raises:
+            InvalidInputError: The name is none.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        check_text("projection", projection, PROJECTION_NAME_BYTES_MAX)
+        return await self.get_checkpoint(projection)
+
+    async def delete_checkpoint(self, projection: str) -> None:
+        """Forget a projection's checkpoint; harmless where there is none.
+
+        Raises:
+            InvalidInputError: The name is none.
+            StoreUnavailableError: The store did not do it.
+            StoreClosedError: The store is not open.
+        """
+        check_text("projection", projection, PROJECTION_NAME_BYTES_MAX)
+        await self.drop_checkpoint(projection)
+
     # What a store supplies.
 
     @abstractmethod
@@ -408,33 +495,30 @@ class EventStore(ABC):
         """
 
     @abstractmethod
-    async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot, in place of one of the same version, beside the stream's newest others.
-
-        At most `SNAPSHOT_COUNT_MAX` of a stream are kept; the oldest go first.
-        """
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, and the `SNAPSHOT_COUNT_MAX` newest of its stream."""
 
     @abstractmethod
-    async def load_snapshot(
-        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    async def get_snapshot(
+        self, stream_id: str, fingerprint: str, until_version: int
     ) -> Snapshot | None:
-        """Return the newest snapshot of a stream with this fingerprint and not after a version."""
+        """Return the newest snapshot that fits, or None."""
 
     @abstractmethod
-    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+    async def drop_snapshots(self, stream_id: str | None) -> int:
         """Delete the snapshots of a stream, or all; return how many there were."""
 
     @abstractmethod
-    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a projection's checkpoint with its read model, in place of the one before."""
+    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before."""
 
     @abstractmethod
-    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+    async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
 
     @abstractmethod
-    async def delete_checkpoint(self, projection: str) -> None:
-        """Forget a projection's checkpoint; harmless where there is none."""
+    async def drop_checkpoint(self, projection: str) -> None:
+        """Forget a projection's checkpoint."""
 
     async def __aenter__(self) -> Self:
         await self.open()

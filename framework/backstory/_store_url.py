@@ -48,7 +48,14 @@ def parse_store_url(url: str) -> StoreURL:
         raise ConfigurationError(
             f"{url!r} is no store URL; write one such as 'memory://' or 'sqlite:///story.db'"
         )
-    parts = urlsplit(url)
+    if not url.isprintable() or "#" in url:
+        raise ConfigurationError(
+            f"store URL {url!r}: write control characters and '#' as percent escapes"
+        )
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"store URL {url!r}: {error}") from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
         raise ConfigurationError(f"store URL {url!r} names a setting twice; keep one")

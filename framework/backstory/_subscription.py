@@ -94,7 +94,7 @@ class Subscription:
         self._events: deque[RecordedEvent] = deque()
         self._reached = after_position
         self._caught_up = anyio.Event()
-        self._waiting = anyio.CancelScope()
+        self._waiting: anyio.CancelScope | None = None
         self._is_stopped = False
         self._is_at_head = False
         self.position = after_position
@@ -160,14 +160,17 @@ class Subscription:
     async def _wait_live(self) -> None:
         self.state = SubscriptionState.LIVE
         self._caught_up.set()
-        with self._waiting:
-            await self._log.wait_beyond(self._reached)
-        if not self._is_stopped:
-            self._waiting = anyio.CancelScope()
-            self.state = SubscriptionState.CATCHING_UP
+        try:
+            # A scope of its own for each wait: one that was left by a cancellation is used up.
+            with anyio.CancelScope() as self._waiting:
+                await self._log.wait_beyond(self._reached)
+        finally:
+            if not self._is_stopped:
+                self.state = SubscriptionState.CATCHING_UP
 
     def stop(self) -> None:
         """End the subscription: its iteration ends once the events at hand are taken."""
         self._is_stopped = True
         self.state = SubscriptionState.STOPPED
-        self._waiting.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()

@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Sequence
+from copy import copy
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +17,7 @@ from backstory._commit import (
     StreamHead,
     settle,
 )
-from backstory._errors import StoreClosedError, StoreError
+from backstory._errors import StoreClosedError
 from backstory._ids import split_stream_id
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
@@ -77,7 +78,7 @@ class InMemoryStore(EventStore):
             durability=Durability.MEMORY,
         )
         answer = settlement.answers[0]
-        if isinstance(answer, StoreError):
+        if isinstance(answer, Exception):
             raise answer
         for event in settlement.events:
             self._keep(event.recorded)
@@ -122,7 +123,8 @@ class InMemoryStore(EventStore):
     async def find_event(self, event_id: str) -> RecordedEvent | None:
         """Return the event with an id, or None."""
         await self._yield_point()
-        return self._by_id.get(event_id)
+        found = self._by_id.get(event_id)
+        return None if found is None else _as_stored(found)
 
     async def list_streams(
         self, category: str | None, after_stream_id: str, limit: int
@@ -150,7 +152,7 @@ class InMemoryStore(EventStore):
             await self._grown.wait()
             self._check_open()
 
-    async def save_snapshot(self, snapshot: Snapshot) -> None:
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot."""
         await self._yield_point()
         kept = self._snapshots.setdefault(snapshot.stream_id, {})
@@ -158,36 +160,35 @@ class InMemoryStore(EventStore):
         for version in sorted(kept)[:-SNAPSHOT_COUNT_MAX]:
             del kept[version]
 
-    async def load_snapshot(
-        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    async def get_snapshot(
+        self, stream_id: str, fingerprint: str, until_version: int
     ) -> Snapshot | None:
         """Return the newest snapshot of a stream with this fingerprint and not after a version."""
         await self._yield_point()
         fitting = [
             snapshot
             for version, snapshot in self._snapshots.get(stream_id, {}).items()
-            if snapshot.fingerprint == fingerprint
-            and (until_version is None or version <= until_version)
+            if snapshot.fingerprint == fingerprint and version <= until_version
         ]
         return max(fitting, key=lambda snapshot: snapshot.version, default=None)
 
-    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+    async def drop_snapshots(self, stream_id: str | None) -> int:
         """Delete the snapshots of a stream, or all; return how many there were."""
         await self._yield_point()
         doomed = [stream_id] if stream_id is not None else list(self._snapshots)
         return sum(len(self._snapshots.pop(id, {})) for id in doomed)
 
-    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a projection's checkpoint with its read model."""
         await self._yield_point()
         self._checkpoints[checkpoint.projection] = checkpoint
 
-    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+    async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
         await self._yield_point()
         return self._checkpoints.get(projection)
 
-    async def delete_checkpoint(self, projection: str) -> None:
+    async def drop_checkpoint(self, projection: str) -> None:
         """Forget a projection's checkpoint."""
         await self._yield_point()
         self._checkpoints.pop(projection, None)
@@ -204,6 +205,11 @@ class InMemoryStore(EventStore):
             raise StoreClosedError(store="memory://")
 
 
+def _as_stored(recorded: RecordedEvent) -> RecordedEvent:
+    # Each reader gets its own, as from a disk: what it decodes, and changes, is nobody else's.
+    return copy(recorded)
+
+
 def _matching(
     events: Sequence[RecordedEvent], places: range, read: LogRead | StreamRead
 ) -> list[RecordedEvent]:
@@ -212,5 +218,5 @@ def _matching(
         if len(found) == read.limit:
             break
         if read.where.matches(events[place]):
-            found.append(events[place])
+            found.append(_as_stored(events[place]))
     return found

@@ -5,8 +5,11 @@ checkpoint. A page is one statement on one of them; between pages nothing is hel
 is slow, or forgotten, is in nobody's way.
 """
 
+import asyncio
+import math
 import os
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,11 +21,11 @@ import anyio
 from backstory._clock import Clock, SystemClock
 from backstory._commit import Batch, Durability, Receipt
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
-from backstory._limits import INTEGER_MAX
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._store import EventStore, StoreCapabilities, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
+from backstory.stores.sqlite._completion import complete
 from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._migrate import migrate, schema_version
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
@@ -36,6 +39,8 @@ _READER_COUNT_MAX: Final = 4
 _CHUNK_EVENT_COUNT: Final = 100
 _PAGE_BYTES_MAX: Final = 4_000_000
 _SYNCHRONOUS: Final = {Durability.FSYNC: "FULL", Durability.BUFFERED: "NORMAL"}
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_RETRY_SECONDS: Final = 0.01
 _OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables
 
 
@@ -70,10 +75,11 @@ class SQLiteStore(EventStore):
             raise ConfigurationError(
                 f"an SQLite file has no durability {durability}; use fsync or buffered"
             )
-        if min(busy_timeout_seconds, poll_interval_seconds) <= 0:
-            raise ConfigurationError(
-                "busy_timeout_seconds and poll_interval_seconds must be positive"
-            )
+        for setting in (busy_timeout_seconds, poll_interval_seconds):
+            if not (math.isfinite(setting) and setting > 0):
+                raise ConfigurationError(
+                    "busy_timeout_seconds and poll_interval_seconds must be positive and finite"
+                )
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(
                 f"SQLite {sqlite3.sqlite_version} is too old; Backstory needs 3.37 or newer"
@@ -88,7 +94,9 @@ class SQLiteStore(EventStore):
         self._readers: list[Connection] = []
         self._reader_slots = anyio.Semaphore(_READER_COUNT_MAX)
         self._watcher: Connection | None = None
+        self._is_begun = False  # from the beginning of open to the end of aclose
         self._is_open = False
+        self._closing: asyncio.Task[None] | None = None
         self._clock = clock or SystemClock()
         self._poll_interval_seconds = poll_interval_seconds
         self._start()
@@ -110,25 +118,29 @@ class SQLiteStore(EventStore):
 
         Raises:
             ConfigurationError: The file is something else, or of a newer version, or, `read_only`,
-                does not exist or is empty.
+                does not exist or is empty; or the store is open already.
             StoreUnavailableError: It cannot be opened.
         """
-        if self._is_open:
+        if self._is_begun:
             raise ConfigurationError(f"{self._name} is open already; make one store for each block")
+        self._is_begun = True
         self._start()  # afresh, so that a store can be opened again
+        try:
+            await complete(self._open())
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _open(self) -> None:
         if self._read_only:
             self._check_exists()
         else:
             self._create()
             with translated(self._name, "open"):
                 await self._writer.open()
-        try:
-            with translated(self._name, "open"):
-                self._watcher = await self._connect("ro")
-                await self._watcher.run(self._check_schema)
-        except BaseException:
-            await self._let_go()
-            raise
+        with translated(self._name, "open"):
+            self._watcher = await self._connect("ro")
+            await self._watcher.run(self._check_schema)
         self._watch.open()
         self._is_open = True
 
@@ -166,6 +178,19 @@ class SQLiteStore(EventStore):
         return connection
 
     def _prepare(self, db: sqlite3.Connection) -> None:
+        # Turning WAL on does not wait for others who are doing the same, whatever the timeout.
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        while True:
+            try:
+                self._set_up(db)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    def _set_up(self, db: sqlite3.Connection) -> None:
         # First a look, so that a file that is not ours is left as it is.
         schema_version(db, self._name)
         db.execute("PRAGMA journal_mode = WAL")
@@ -174,23 +199,30 @@ class SQLiteStore(EventStore):
         migrate(db, self._name)
 
     async def aclose(self) -> None:
-        """Write what waits, and close every connection. Twice is harmless."""
-        if self._is_open:
-            self._is_open = False
-            # Shielded: a store that is left because of a cancellation must still let go of its
-            # threads. It takes as long as one commit.
-            with anyio.CancelScope(shield=True):
-                await self._let_go()
+        """Write what waits, and close every connection; not to be hurried by a cancellation.
+
+        It takes as long as one commit. Twice is harmless: the second waits for the first.
+        """
+        if not self._is_begun:
+            return
+        self._is_open = False
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._let_go(), name=f"closing of {self._name}")
+        await complete(self._closing)
 
     async def _let_go(self) -> None:
-        await self._watch.aclose()
-        for reader in self._readers:
-            await reader.aclose()
-        self._readers.clear()
-        if self._watcher is not None:
-            await self._watcher.aclose()
-        # The writer goes last: the last connection to close checkpoints, and only it may.
-        await self._writer.aclose()
+        try:
+            await self._watch.aclose()
+            for reader in self._readers:
+                await reader.aclose()
+            self._readers.clear()
+            if self._watcher is not None:
+                await self._watcher.aclose()
+            # The writer goes last: the last connection to close checkpoints, and only it may.
+            await self._writer.aclose()
+        finally:
+            self._is_begun = False
+            self._closing = self._watcher = None
 
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
         """Append a batch, all or nothing, in a group with whatever else waits."""
@@ -233,45 +265,45 @@ class SQLiteStore(EventStore):
         self._check_open()
         await self._watch.wait_beyond(position)
 
-    async def save_snapshot(self, snapshot: Snapshot) -> None:
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot."""
         s = snapshot
         values = (s.stream_id, s.version, s.fingerprint, s.state_json.decode())
         thin = {"stream_id": s.stream_id, "keep": SNAPSHOT_COUNT_MAX}
         await self._change("save a snapshot", ("save_snapshot", values), ("thin_snapshots", thin))
 
-    async def load_snapshot(
-        self, stream_id: str, *, fingerprint: str, until_version: int | None = None
+    async def get_snapshot(
+        self, stream_id: str, fingerprint: str, until_version: int
     ) -> Snapshot | None:
         """Return the newest snapshot of a stream with this fingerprint and not after a version."""
         values = {
             "stream_id": stream_id,
             "fingerprint": fingerprint,
-            "until": INTEGER_MAX if until_version is None else until_version,
+            "until": until_version,
         }
         rows = await self._read("load a snapshot", partial(_fetch, "load_snapshot", values))
         return Snapshot(*rows[0]) if rows else None
 
-    async def delete_snapshots(self, stream_id: str | None = None) -> int:
+    async def drop_snapshots(self, stream_id: str | None) -> int:
         """Delete the snapshots of a stream, or all; return how many there were."""
         return await self._change(
             "delete snapshots", ("delete_snapshots", {"stream_id": stream_id})
         )
 
-    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a projection's checkpoint with its read model."""
         c = checkpoint
         values = (c.projection, c.position, c.fingerprint, c.model_json.decode())
         await self._change("save a checkpoint", ("save_checkpoint", values))
 
-    async def load_checkpoint(self, projection: str) -> Checkpoint | None:
+    async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
         rows = await self._read(
             "load a checkpoint", partial(_fetch, "load_checkpoint", (projection,))
         )
         return Checkpoint(*rows[0]) if rows else None
 
-    async def delete_checkpoint(self, projection: str) -> None:
+    async def drop_checkpoint(self, projection: str) -> None:
         """Forget a projection's checkpoint."""
         await self._change("delete a checkpoint", ("delete_checkpoint", (projection,)))
 
@@ -292,8 +324,7 @@ class SQLiteStore(EventStore):
             if self._is_open:
                 self._readers.append(reader)
             else:
-                with anyio.CancelScope(shield=True):
-                    await reader.aclose()
+                await complete(reader.aclose())
 
     async def _look(self, function: Callable[[sqlite3.Connection], int]) -> int:
         if self._watcher is None:
@@ -303,8 +334,7 @@ class SQLiteStore(EventStore):
 
     async def _change(self, attempted: str, *changes: tuple[str, Values]) -> int:
         self._check_writable(attempted)
-        with translated(self._name, attempted):
-            return await self._writer.run(partial(_execute, changes))
+        return await self._writer.run(attempted, partial(_execute, changes))
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from backstory._errors import StoreClosedError, StoreError
+from backstory._errors import StoreClosedError
 from backstory._logging import REASON, log
 
 
@@ -87,9 +87,9 @@ class Watch:
             try:
                 data_version = await self._look(_data_version)
                 if data_version != last_seen:
-                    last_seen = data_version
                     self.saw(await self._look(_head))
-            except StoreError as error:
+                    last_seen = data_version
+            except Exception as error:  # noqa: BLE001 - the watch goes on, whatever it was
                 # A look that failed is made again; readers meet the error themselves.
                 log.warning("watch.failed", **{REASON: str(error)})
             await asyncio.sleep(self._interval)

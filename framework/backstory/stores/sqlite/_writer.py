@@ -10,15 +10,18 @@ along. A batch whose caller is gone before it was taken is left out. One that wa
 to its end; its caller, if it asks again with the same event ids, is answered with the receipt.
 
 Errors. What fails before COMMIT is rolled back, and nothing happened. When COMMIT itself fails,
-nobody can say: the callers are told so, and the connection is thrown away and opened again, since
-SQLite's view of a file whose sync failed is worth nothing.
+nobody can say: the callers are told so. In both cases the connection is thrown away and another one
+opened, since SQLite's view of a file after an error is worth nothing. Whoever waits is answered,
+whatever went wrong.
 """
 
 import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -33,17 +36,19 @@ from backstory._commit import (
     StreamHead,
     settle,
 )
-from backstory._errors import StoreClosedError
+from backstory._errors import BackstoryError, StoreClosedError, StoreUnavailableError
 from backstory._limits import APPEND_EVENT_COUNT_MAX
+from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
 from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._statement import statement
 
+T = TypeVar("T")
 Answer = tuple[Receipt, ...]
 
 
 class CommitFailedError(Exception):
-    """COMMIT failed, so that nobody can say whether the group is written."""
+    """COMMIT failed, so that nobody can say whether the transaction is written."""
 
 
 class Writer:
@@ -74,6 +79,7 @@ class Writer:
         self._committed = committed
         self._queue: deque[tuple[Batch, asyncio.Future[Answer]]] = deque()
         self._wanted = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._is_closing = False
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -89,8 +95,7 @@ class Writer:
         self._wanted.set()
         if self._task is not None:
             await self._task
-        if self._connection is not None:
-            await self._connection.aclose()
+        await self._discard()
 
     async def commit(self, batch: Batch) -> Answer:
         """Append a batch, all or nothing, with whatever else waits."""
@@ -101,21 +106,50 @@ class Writer:
         self._wanted.set()
         return await answer
 
-    async def run(self, function: Callable[[sqlite3.Connection], int]) -> int:
-        """Run a small write of another kind in a transaction of its own, between two groups."""
+    async def run(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in a transaction of its own, between two groups.
+
+        Raises:
+            StoreUnavailableError: It failed; nothing happened, or nobody can say.
+            StoreClosedError: The writer is closing.
+        """
         if self._is_closing:
             raise StoreClosedError(store=self._store)
-        connection = self._connection = self._connection or await self._connect()
-        return await connection.run(partial(_in_transaction, function))
+        return await self._transact(attempted, function)
+
+    async def _transact(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
+        async with self._turn:
+            try:
+                with translated(self._store, attempted):
+                    connection = self._connection = self._connection or await self._connect()
+                    return await connection.run(partial(_in_transaction, function))
+            except Exception as error:
+                await self._discard()
+                raise self._failure(attempted, error) from error
+
+    def _failure(self, attempted: str, error: Exception) -> BackstoryError:
+        if isinstance(error, BackstoryError):
+            return error
+        is_unknown = isinstance(error, CommitFailedError)
+        reason = str(error.__cause__) if is_unknown else f"{type(error).__name__}: {error}"
+        return StoreUnavailableError(
+            store=self._store, attempted=attempted, reason=reason, outcome_unknown=is_unknown
+        )
+
+    async def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.aclose()
+            except sqlite3.Error as error:
+                log.warning("connection.broken", **{REASON: str(error)})
 
     async def _work(self) -> None:
-        while True:
+        while not self._is_closing:
             await self._wanted.wait()
             self._wanted.clear()
             while group := self._take():
                 await self._write(group)
-            if self._is_closing:
-                return
 
     def _take(self) -> list[tuple[Batch, "asyncio.Future[Answer]"]]:
         group: list[tuple[Batch, asyncio.Future[Answer]]] = []
@@ -132,32 +166,26 @@ class Writer:
         return group
 
     async def _write(self, group: list[tuple[Batch, "asyncio.Future[Answer]"]]) -> None:
-        batches = [batch for batch, _ in group]
         try:
-            settlement = await self._commit_group(batches)
+            settlement = await self._transact(
+                "append",
+                partial(
+                    commit_group,
+                    batches=[batch for batch, _ in group],
+                    now=to_microseconds(self._clock.now()),
+                    durability=self._durability,
+                ),
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             for _, answer in group:
-                _answer(answer, error)
+                _answer(answer, self._failure("append", error))
             return
         self._committed(settlement.log.position)
         for (_, answer), answered in zip(group, settlement.answers, strict=True):
-            _answer(answer, answered)
-
-    async def _commit_group(self, batches: list[Batch]) -> Settlement:
-        try:
-            with translated(self._store, "append"):
-                connection = self._connection = self._connection or await self._connect()
-                now = to_microseconds(self._clock.now())
-                function = partial(
-                    commit_group, batches=batches, now=now, durability=self._durability
-                )
-                return await connection.run(function)
-        except CommitFailedError as failure:
-            broken, self._connection = self._connection, None
-            if broken is not None:
-                await broken.aclose()
-            with translated(self._store, "append", outcome_unknown=True):
-                raise failure.__cause__ or failure from None
+            if isinstance(answered, Exception):
+                _answer(answer, self._failure("append", answered))
+            else:
+                _answer(answer, answered)
 
 
 def _answer(answer: "asyncio.Future[Answer]", answered: Answer | Exception) -> None:
@@ -172,7 +200,22 @@ def _answer(answer: "asyncio.Future[Answer]", answered: Answer | Exception) -> N
 def commit_group(
     db: sqlite3.Connection, *, batches: Sequence[Batch], now: int, durability: Durability
 ) -> Settlement:
-    """Judge and write a group in one transaction; runs on the connection's thread.
+    """Judge a group, and write what passes; runs on the connection's thread, in a transaction."""
+    settlement = settle(
+        batches,
+        heads=_stream_heads(db, {part.stream_id for batch in batches for part in batch}),
+        known=_known(db, batches),
+        log=LogHead(*db.execute(statement("read_log_head")).fetchone()),
+        recorded_microseconds=now,
+        durability=durability,
+    )
+    if settlement.events:
+        _insert(db, settlement.events, settlement.log)
+    return settlement
+
+
+def _in_transaction(function: Callable[[sqlite3.Connection], T], db: sqlite3.Connection) -> T:
+    """Return what a function returns, in a transaction around it.
 
     Raises:
         CommitFailedError: COMMIT failed; SQLite's error is the cause.
@@ -182,16 +225,7 @@ def commit_group(
     # another process wrote in between, without waiting.
     db.execute("BEGIN IMMEDIATE")
     try:
-        settlement = settle(
-            batches,
-            heads=_stream_heads(db, {part.stream_id for batch in batches for part in batch}),
-            known=_known(db, batches),
-            log=LogHead(*db.execute(statement("read_log_head")).fetchone()),
-            recorded_microseconds=now,
-            durability=durability,
-        )
-        if settlement.events:
-            _insert(db, settlement.events, settlement.log)
+        answer = function(db)
     except BaseException:
         _roll_back(db)
         raise
@@ -200,24 +234,15 @@ def commit_group(
     except sqlite3.Error as error:
         _roll_back(db)
         raise CommitFailedError from error
-    return settlement
-
-
-def _in_transaction(function: Callable[[sqlite3.Connection], int], db: sqlite3.Connection) -> int:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        answer = function(db)
-        db.execute("COMMIT")
-    except BaseException:
-        _roll_back(db)
-        raise
     return answer
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
-    # SQLite rolls back by itself after some errors, such as a full disk.
+    # SQLite rolls back by itself after some errors, such as a full disk; and where ROLLBACK fails,
+    # so does everything after it, and the connection is thrown away.
     if db.in_transaction:
-        db.execute("ROLLBACK")
+        with suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
 
 
 def _stream_heads(db: sqlite3.Connection, stream_ids: set[str]) -> dict[str, StreamHead]:
