@@ -6,10 +6,10 @@ calls hop once for every statement; this is the one place that looks behind them
 """
 
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import aiosqlite
 
@@ -25,6 +25,9 @@ class Connection:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+        internals: Any = connection
+        self._raw: sqlite3.Connection = internals._conn  # noqa: SLF001 - for functions that run whole
+        self._hop: Callable[..., Awaitable[Any]] = internals._execute  # noqa: SLF001 - likewise
 
     @classmethod
     async def open(cls, path: Path, *, mode: str, busy_timeout_seconds: float) -> Self:
@@ -48,8 +51,7 @@ class Connection:
 
         Cancelled, the function still runs to its end, before anything that is asked later.
         """
-        raw = self._connection._conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # one hop for a whole function
-        return cast("T", await self._connection._execute(function, raw))  # type: ignore[no-untyped-call]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]  # as above
+        return cast("T", await self._hop(function, self._raw))
 
     async def aclose(self) -> None:
         """Close the connection and end its thread."""
