@@ -8,7 +8,7 @@ microsecond for a small event, and gives a copy that shares no list with the cal
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -114,9 +114,24 @@ def _changed(event: Event, copy: Event) -> tuple[str, str]:
     return "event", "would come back as another event"
 
 
-def decode(
-    json: bytes, *, event_type: str, schema_version: int, stream_id: str, version: int
-) -> Event:
+class StoredEvent(Protocol):
+    """What has to be known of a stored event to decode it, or to say which one cannot be."""
+
+    @property
+    def stream_id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def schema_version(self) -> int: ...
+    @property
+    def metadata_json(self) -> bytes: ...
+    @property
+    def data_json(self) -> bytes: ...
+
+
+def decode(stored: StoredEvent) -> Event:
     """Return a stored event as its class, or as a `RawEvent` where this program has none for it.
 
     A newer schema version than the class's counts as unknown: nothing here can say what it means.
@@ -125,43 +140,39 @@ def decode(
         DecodeError: The data is damaged, or does not fit the class.
         UpcasterMissingError: It is stored in an older schema version.
     """
-    cls = event_class(event_type)
+    cls = event_class(stored.type)
     try:
-        if cls is None or schema_version > cls.schema_version:
-            return RawEvent(content=_any_decoder.decode(json))
-        if schema_version == cls.schema_version:
-            return _decoder(cls).decode(json)
+        if cls is None or stored.schema_version > cls.schema_version:
+            return RawEvent(content=_any_decoder.decode(stored.data_json))
+        if stored.schema_version == cls.schema_version:
+            return _decoder(cls).decode(stored.data_json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(
-            event_type=event_type,
-            schema_version=schema_version,
-            stream_id=stream_id,
-            version=version,
-            reason=str(error),
-        ) from error
+        raise _undecodable(stored, str(error)) from error
     raise UpcasterMissingError(
-        event_type=event_type, from_version=schema_version, to_version=cls.schema_version
+        event_type=stored.type, from_version=stored.schema_version, to_version=cls.schema_version
     )
 
 
-def decode_metadata(
-    json: bytes, *, event_type: str, schema_version: int, stream_id: str, version: int
-) -> Metadata:
-    """Return stored metadata.
+def decode_metadata(stored: StoredEvent) -> Metadata:
+    """Return a stored event's metadata.
 
     Raises:
         DecodeError: It is damaged.
     """
     try:
-        return _decoder(Metadata).decode(json)
+        return _decoder(Metadata).decode(stored.metadata_json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(
-            event_type=event_type,
-            schema_version=schema_version,
-            stream_id=stream_id,
-            version=version,
-            reason=f"metadata: {error}",
-        ) from error
+        raise _undecodable(stored, f"metadata: {error}") from error
+
+
+def _undecodable(stored: StoredEvent, reason: str) -> DecodeError:
+    return DecodeError(
+        event_type=stored.type,
+        schema_version=stored.schema_version,
+        stream_id=stored.stream_id,
+        version=stored.version,
+        reason=reason,
+    )
 
 
 def parse_json(json: bytes, *, event_type: str) -> Any:

@@ -152,13 +152,7 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
         try:
             return self._data
         except AttributeError:
-            event = decode(
-                self.data_json,
-                event_type=self.type,
-                schema_version=self.schema_version,
-                stream_id=self.stream_id,
-                version=self.version,
-            )
+            event = decode(self)
             force_setattr(self, "_data", event)
             return event
 
@@ -172,13 +166,7 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
         try:
             return self._metadata
         except AttributeError:
-            metadata = decode_metadata(
-                self.metadata_json,
-                event_type=self.type,
-                schema_version=self.schema_version,
-                stream_id=self.stream_id,
-                version=self.version,
-            )
+            metadata = decode_metadata(self)
             force_setattr(self, "_metadata", metadata)
             return metadata
 
