@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -211,18 +211,19 @@ class SQLiteStore(EventStore):
         await complete(self._closing)
 
     async def _let_go(self) -> None:
-        try:
-            await self._watch.aclose()
-            for reader in self._readers:
-                await reader.aclose()
-            self._readers.clear()
-            if self._watcher is not None:
-                await self._watcher.aclose()
+        async with AsyncExitStack() as closing:
+            # Done from the last to the first, each whatever became of the ones before.
+            closing.callback(self._forget)
             # The writer goes last: the last connection to close checkpoints, and only it may.
-            await self._writer.aclose()
-        finally:
-            self._is_begun = False
-            self._closing = self._watcher = None
+            closing.push_async_callback(self._writer.aclose)
+            for reader in (*self._readers, *([self._watcher] if self._watcher else [])):
+                closing.push_async_callback(reader.aclose)
+            closing.push_async_callback(self._watch.aclose)
+
+    def _forget(self) -> None:
+        self._is_begun = False
+        self._closing = self._watcher = None
+        self._readers.clear()
 
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
         """Append a batch, all or nothing, in a group with whatever else waits."""

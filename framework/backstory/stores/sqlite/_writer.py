@@ -94,7 +94,11 @@ class Writer:
         self._is_closing = True
         self._wanted.set()
         if self._task is not None:
-            await self._task
+            # Waited for and not awaited: a loop that shuts down cancels every task, this one too,
+            # and the connection must be let go of all the same.
+            await asyncio.wait([self._task])
+        for _, answer in self._queue:
+            _answer(answer, StoreClosedError(store=self._store))
         await self._discard()
 
     async def commit(self, batch: Batch) -> Answer:
