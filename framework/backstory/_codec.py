@@ -8,7 +8,7 @@ microsecond for a small event, and gives a copy that shares no list with the cal
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from backstory._limits import EVENT_BYTES_MAX, NESTING_MAX, nesting, shorten
 
 T = TypeVar("T")
 EventT = TypeVar("EventT", bound=Event)
+JSONObject = dict[str, Any]
 
 _encoder = msgspec.json.Encoder()
 _any_decoder = msgspec.json.Decoder()
@@ -175,15 +176,18 @@ def _undecodable(stored: StoredEvent, reason: str) -> DecodeError:
     )
 
 
-def parse_json(json: bytes, *, event_type: str) -> Any:
-    """Return the values of a JSON text that nobody has checked yet.
+def check_data(json: bytes, *, event_type: str, schema_version: int) -> None:
+    """Refuse data that nobody has checked yet, and that could not be read again.
 
     Raises:
-        EncodeError: It is no JSON, or too large or too deep.
+        EncodeError: It is no JSON, or too large or too deep, or does not fit the class of its type.
     """
     check_json(event_type, json)
+    cls = event_class(event_type)
+    is_ours = cls is not None and cls.schema_version == schema_version
+    decoder: msgspec.json.Decoder[Any] = _decoder(cls) if cls and is_ours else _any_decoder
     try:
-        return _any_decoder.decode(json)
+        decoder.decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EncodeError(event_type=event_type, field="data", reason=str(error)) from error
 
@@ -199,12 +203,33 @@ def _canonical(json: bytes) -> bytes:
 
 
 def encode_state(state: object) -> bytes | None:
-    """Return a state as JSON, or None where it would not come back equal and cannot be kept."""
+    """Return a state as JSON, or None where it would not come back as it is and cannot be kept.
+
+    Equal is not enough: a Counter in a field of type dict would come back as an equal dict, which
+    does other things.
+    """
     try:
         json = _encoder.encode(state)
-        return json if _decoder(type(state)).decode(json) == state else None
+        copy = _decoder(type(state)).decode(json)
+        return json if copy == state and _is_alike(state, copy) else None
     except Exception:  # noqa: BLE001 - as in encode: whatever it is, it cannot be kept
         return None
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    """Tell whether two equal values are of the same types all the way down."""
+    if isinstance(one, int | float):
+        return isinstance(other, int | float)  # an int in a field for floats comes back as one
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, msgspec.Struct):
+        names = one.__struct_fields__
+        return all(_is_alike(getattr(one, name), getattr(other, name)) for name in names)
+    if isinstance(one, dict):
+        return all(_is_alike(value, other[key]) for key, value in cast("JSONObject", one).items())
+    if isinstance(one, list | tuple):
+        return all(map(_is_alike, cast("list[Any]", one), other))
+    return True
 
 
 def state_decoder(cls: type[T]) -> Callable[[bytes], T]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ from backstory._limits import (
     check_category,
     check_event_type,
     check_text,
+    shorten,
 )
 from backstory._recorded import RecordedEvent
 
@@ -120,6 +122,10 @@ def where(
         if isinstance(value, str):
             reason = "must be a list of texts, not one text"
             raise InvalidInputError(argument=argument, found=repr(value), reason=reason)
+    for given in types:
+        if not (isinstance(given, str) or _is_event_class(given)):
+            reason = "must be an event class or a type"
+            raise InvalidInputError(argument="types", found=shorten(given), reason=reason)
     names = tuple(dict.fromkeys(name for event in types for name in names_of(event)))
     return EventFilter(
         types=names,
@@ -130,6 +136,10 @@ def where(
         recorded_after=_microseconds("recorded_after", recorded_after),
         recorded_until=_microseconds("recorded_until", recorded_until),
     )
+
+
+def _is_event_class(given: Any) -> bool:
+    return isinstance(given, type) and issubclass(given, Event) and bool(given.event_type)
 
 
 def _microseconds(argument: str, moment: datetime | None) -> int | None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from backstory._clock import from_microseconds
-from backstory._codec import decode, decode_metadata, encode, encode_metadata, parse_json
+from backstory._codec import check_data, decode, decode_metadata, encode, encode_metadata
 from backstory._errors import InvalidInputError
 from backstory._events import Event, Metadata, check_metadata
 from backstory._ids import parse_event_id, split_stream_id
@@ -85,12 +85,13 @@ class NewEvent(Struct, frozen=True):
         """Return a new event from JSON, for a type that this program need not know.
 
         Raises:
-            EncodeError: The data is no JSON, or too large or too deep.
+            EncodeError: The data is no JSON, or too large or too deep, or this program knows the
+                type and the data does not fit its class.
             InvalidInputError: The type, the id, the schema version or the metadata is unfit.
         """
         check_event_type(type)
         check_integer("schema version", schema_version, least=1)
-        parse_json(data_json, event_type=type)
+        check_data(data_json, event_type=type, schema_version=schema_version)
         metadata = metadata or Metadata()
         check_metadata(metadata)
         return cls(
