@@ -28,7 +28,7 @@ from backstory._errors import (
 from backstory._events import Event, RawEvent, is_known
 from backstory._handlers import Handler, collect_handlers, is_plain
 from backstory._ids import stream_id_of
-from backstory._limits import check_category
+from backstory._limits import check_category, check_integer
 from backstory._recorded import RecordedEvent
 
 _RESERVED: Final = frozenset(
@@ -152,9 +152,20 @@ def _check_definition(cls: Any) -> None:
                 f"{member.__qualname__}: an aggregate's handler is def (self, event); while a "
                 "command decides, the event is not recorded yet"
             )
-    for setting, least in (("revision", 1), ("snapshot_every", 0)):
-        if not isinstance(getattr(cls, setting), int) or getattr(cls, setting) < least:
-            raise ConfigurationError(f"{cls.__name__}: {setting} must be a number from {least}")
+    check_number(cls, "revision", least=1)
+    check_number(cls, "snapshot_every", least=0)
+
+
+def check_number(cls: type, keyword: str, *, least: int) -> None:
+    """Refuse a class keyword that is no whole number from `least`.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    try:
+        check_integer(keyword, getattr(cls, keyword), least=least)
+    except InvalidInputError as error:
+        raise ConfigurationError(f"{cls.__name__}: {error}") from None
 
 
 def check_fields(cls: type[Struct], reserved: frozenset[str]) -> None:

@@ -28,6 +28,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """Words to find the events by."""
     free: dict[str, Any] = {}
     """The program's own keys."""
+    outer: "Context | None" = None
+    """The context of the block around this one's block."""
 
     def narrowed(
         self,
@@ -42,8 +44,8 @@ class Context(Struct, frozen=True, kw_only=True):
         context = self if caused_by is None else self._caused_by(caused_by)
         return replace(
             context,
-            actor=actor or context.actor,
-            correlation_id=correlation_id or context.correlation_id,
+            actor=context.actor if actor is None else actor,
+            correlation_id=context.correlation_id if correlation_id is None else correlation_id,
             tags=tuple(dict.fromkeys((*context.tags, *tags))),
             free={**context.free, **free},
         )
@@ -55,13 +57,29 @@ class Context(Struct, frozen=True, kw_only=True):
     def metadata(self, command_id: str) -> Metadata:
         """Return the metadata of the events of one command."""
         return Metadata(
-            correlation_id=self.correlation_id or command_id,
-            causation_id=self.causation_id or command_id,
+            correlation_id=command_id if self.correlation_id is None else self.correlation_id,
+            causation_id=command_id if self.causation_id is None else self.causation_id,
             actor=self.actor,
             tags=self.tags,
             free=self.free,
         )
 
 
-AMBIENT: Final[ContextVar[Context]] = ContextVar("backstory_context", default=Context())  # noqa: B039 - a Context is frozen
-"""The context of the block that is running."""
+_AMBIENT: Final[ContextVar[Context]] = ContextVar("backstory_context", default=Context())  # noqa: B039 - a Context is frozen
+
+
+def ambient() -> Context:
+    """Return the context of the block that is running."""
+    return _AMBIENT.get()
+
+
+def enter(context: Context) -> None:
+    """Begin a block in a context."""
+    _AMBIENT.set(replace(context, outer=_AMBIENT.get()))
+
+
+def leave() -> None:
+    """End the block that is running; the one around it goes on."""
+    # Each block remembers the one around it, and not a token: so one context can be entered twice,
+    # and by several tasks at a time, which each have blocks of their own.
+    _AMBIENT.set(_AMBIENT.get().outer or Context())

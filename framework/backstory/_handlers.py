@@ -70,7 +70,7 @@ def on(*types: type[Event]) -> Marker[Any]:
         raise ConfigurationError("@on(): name at least one event class")
 
     def mark(method: Any) -> Any:
-        parameters = len(inspect.signature(method).parameters)
+        parameters = _parameter_count(method)
         if parameters not in (_TAKES_EVENT, _TAKES_RECORDED) or not is_plain(method):
             raise ConfigurationError(
                 f"{method.__qualname__}: a handler is def (self, event) or (self, event, recorded)"
@@ -79,6 +79,15 @@ def on(*types: type[Event]) -> Marker[Any]:
         return method
 
     return cast("Marker[Any]", mark)
+
+
+def _parameter_count(method: Any) -> int:
+    """Return how many parameters a method takes by place; 0 where it wants others too."""
+    parameters = inspect.signature(method).parameters.values()
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if any(parameter.kind not in by_place for parameter in parameters):
+        return 0
+    return len(parameters)
 
 
 def is_plain(function: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, dataclass_transform
 import msgspec
 from msgspec import Struct, StructMeta
 
-from backstory._aggregate import check_defaults, check_fields
+from backstory._aggregate import check_defaults, check_fields, check_number
 from backstory._errors import ConfigurationError, InvalidInputError
 from backstory._handlers import Handler, collect_handlers
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
@@ -44,8 +44,7 @@ class ProjectionMeta(StructMeta):
         check_fields(cls, _RESERVED)
         check_defaults(cls)
         _check_name(cls)
-        if not isinstance(revision, int) or revision < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
-            raise ConfigurationError(f"{class_name}: revision must be a number from 1")
+        check_number(cls, "revision", least=1)
         return cls
 
 

@@ -16,7 +16,6 @@ found, and simply runs again.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import Token
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -28,7 +27,7 @@ from anyio.abc import TaskGroup
 from backstory._aggregate import Aggregate, evolve, start_book
 from backstory._codec import encode_state, same_json, state_decoder
 from backstory._commit import Receipt
-from backstory._context import AMBIENT, Context
+from backstory._context import Context, ambient, enter, leave
 from backstory._errors import (
     ConfigurationError,
     DuplicateEventError,
@@ -146,7 +145,7 @@ class Repository:
             raise InvalidInputError(argument="tags", found=repr(tags), reason=reason)
         if idempotency_key is not None:
             check_text("idempotency key", idempotency_key, METADATA_ID_BYTES_MAX)
-        context = AMBIENT.get().narrowed(
+        context = ambient().narrowed(
             actor=actor, correlation_id=correlation_id, caused_by=caused_by, tags=tags, free=free
         )
         return Scope(self, context, idempotency_key)
@@ -207,7 +206,7 @@ class Repository:
             StoreUnavailableError: The store did not do it; see its `outcome_unknown`.
         """
         return await self.append_emitted(
-            aggregate, metadata=(context or AMBIENT.get()).metadata(self._ids.new()), key=None
+            aggregate, metadata=(context or ambient()).metadata(self._ids.new()), key=None
         )
 
     async def append_emitted(
@@ -366,7 +365,6 @@ class Scope:
         self._repository = repository
         self._context = context
         self._key = idempotency_key
-        self._token: Token[Context] | None = None
 
     async def execute(
         self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
@@ -422,7 +420,7 @@ class Scope:
             raise ConfigurationError(
                 "using(idempotency_key=…) is for one command: using(…).execute(…)"
             )
-        self._token = AMBIENT.set(self._context)
+        enter(self._context)
 
     def __exit__(
         self,
@@ -430,9 +428,7 @@ class Scope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            AMBIENT.reset(self._token)
-            self._token = None
+        leave()
 
 
 def _aggregate_of(command: Callable[..., Any]) -> type[Aggregate]:

@@ -5,7 +5,7 @@ that differs is ignored, and the state is folded from the events again.
 """
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -58,11 +58,15 @@ def fingerprint_of(cls: type[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _name(value: object) -> str:
-    # By its name where it has one: the repr of a function holds its address.
+def _name(value: object) -> object:
+    """Return what is the same for a value in every process, where its repr is not."""
     if callable(value):
+        # By its name: the repr of a function holds its address.
         module = getattr(value, "__module__", "")
         return f"{module}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    if isinstance(value, set | frozenset):
+        # In one order: that of a set changes with the hashes of the process.
+        return sorted(repr(_name(item)) for item in cast("set[object]", value))
     return repr(value)
 
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, Self, TypeVar, cast
 
 import aiosqlite
@@ -27,6 +28,7 @@ class Connection:
         self._connection = connection
         internals: Any = connection
         self._raw: sqlite3.Connection = internals._conn  # noqa: SLF001 - for functions that run whole
+        self._thread: Thread = internals._thread  # noqa: SLF001 - to see its end
         self._hop: Callable[..., Awaitable[Any]] = internals._execute  # noqa: SLF001 - likewise
 
     @classmethod
@@ -56,6 +58,8 @@ class Connection:
     async def aclose(self) -> None:
         """Close the connection and end its thread."""
         await self._connection.close()
+        # It has nothing left to do but to end; so that nobody finds it alive who looks right after.
+        self._thread.join()
 
 
 @contextmanager

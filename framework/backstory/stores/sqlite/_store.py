@@ -80,6 +80,8 @@ class SQLiteStore(EventStore):
                 raise ConfigurationError(
                     "busy_timeout_seconds and poll_interval_seconds must be positive and finite"
                 )
+        if "\0" in os.fspath(path):
+            raise ConfigurationError(f"{path!r} is no path: it holds a NUL character")
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(
                 f"SQLite {sqlite3.sqlite_version} is too old; Backstory needs 3.37 or newer"
