@@ -38,9 +38,19 @@ class Query(Struct, frozen=True):
 
 
 _COLUMNS: Final = (
-    "e.position, e.stream_id, e.version, e.event_id, e.type, e.schema_version, e.recorded_at, "
+    "e.stream_id, e.version, e.event_id, e.type, e.schema_version, e.recorded_at, "
     "CAST(e.metadata AS BLOB), CAST(e.data AS BLOB)"
 )
+
+
+class _Driver(Struct, frozen=True):
+    """What a read goes along."""
+
+    source: str
+    condition: str | None = None
+    """What its index answers."""
+    position: str = "e.position"
+    """The column that it yields in order."""
 
 
 def log_query(read: LogRead) -> Query:
@@ -50,15 +60,20 @@ def log_query(read: LogRead) -> Query:
         "until": INTEGER_MAX if read.until_position is None else read.until_position,
         "limit": read.limit,
     }
-    bounds = ["e.position > :after", "e.position <= :until"]
     rest = _residual(read.where, parameters)
-    selects: list[str] = []
-    for source, condition in _drivers(read.where, parameters):
-        conditions = " AND ".join([*([condition] if condition else []), *bounds, *rest])
-        selects.append(f"SELECT {_COLUMNS} FROM {source} WHERE {conditions}")  # noqa: S608 - fixed pieces; values are parameters
+    selects = [_select(driver, rest) for driver in _drivers(read.where, parameters)]
     order = "DESC" if read.backward else "ASC"
     # In a merged read, ORDER BY must name a column of the result: the position is the first.
     return Query(f"{' UNION ALL '.join(selects)} ORDER BY 1 {order} LIMIT :limit", parameters)
+
+
+def _select(driver: _Driver, rest: list[str]) -> str:
+    position = driver.position
+    conditions = [f"{position} > :after", f"{position} <= :until", *rest]
+    if driver.condition is not None:
+        conditions.insert(0, driver.condition)
+    # Fixed pieces; values are parameters.
+    return f"SELECT {position}, {_COLUMNS} FROM {driver.source} WHERE {' AND '.join(conditions)}"  # noqa: S608 - as said
 
 
 def stream_query(read: StreamRead) -> Query:
@@ -76,42 +91,40 @@ def stream_query(read: StreamRead) -> Query:
     conditions += _residual(read.where, parameters)
     order = "DESC" if read.backward else "ASC"
     sql = (
-        f"SELECT {_COLUMNS} FROM events e WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed pieces; values are parameters
+        f"SELECT e.position, {_COLUMNS} FROM events e WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed pieces; values are parameters
         f"ORDER BY e.version {order} LIMIT :limit"
     )
     return Query(sql, parameters)
 
 
-def _drivers(where: EventFilter, parameters: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the sources to read, each with the condition that its index answers.
+def _drivers(where: EventFilter, parameters: dict[str, Any]) -> list[_Driver]:
+    """Return what to read along; the likely narrowest.
 
-    The likely narrowest comes first. What drives is tested again among the residual conditions,
-    which costs little and keeps the two apart.
+    What drives is tested again among the residual conditions, which costs little and keeps the two
+    apart.
     """
     if where.tags:
         parameters["tag"] = where.tags[0]
-        source = "event_tags t CROSS JOIN events e ON e.position = t.position"
-        return [(source, "t.tag = :tag AND t.position > :after AND t.position <= :until")]
+        # NOT INDEXED leaves each event to be found by its position.
+        source = "event_tags t CROSS JOIN events e NOT INDEXED ON e.position = t.position"
+        return [_Driver(source, "t.tag = :tag", "t.position")]
     if where.correlation_id is not None:
-        return [("events e INDEXED BY events_correlation_id", "e.correlation_id = :correlation_id")]
+        source = "events e INDEXED BY events_correlation_id"
+        return [_Driver(source, "e.correlation_id = :correlation_id")]
     if where.actor is not None:
-        return [("events e INDEXED BY events_actor", "e.actor = :actor")]
+        return [_Driver("events e INDEXED BY events_actor", "e.actor = :actor")]
     if 0 < len(where.types) <= _MERGED_MAX:
         return _each("type", where.types, parameters)
     if 0 < len(where.categories) <= _MERGED_MAX:
         return _each("category", where.categories, parameters)
-    return [("events e", "")]
+    return [_Driver("events e")]
 
 
-def _each(
-    column: str, values: tuple[str, ...], parameters: dict[str, Any]
-) -> list[tuple[str, str]]:
-    drivers: list[tuple[str, str]] = []
-    for number, value in enumerate(values):
-        parameters[f"{column}_{number}"] = value
-        source = f"events e INDEXED BY events_{column}"
-        drivers.append((source, f"e.{column} = :{column}_{number}"))
-    return drivers
+def _each(column: str, values: tuple[str, ...], parameters: dict[str, Any]) -> list[_Driver]:
+    names = [f"{column}_{number}" for number in range(len(values))]
+    parameters.update(zip(names, values, strict=True))
+    source = f"events e INDEXED BY events_{column}"
+    return [_Driver(source, f"e.{column} = :{name}") for name in names]
 
 
 def _residual(where: EventFilter, parameters: dict[str, Any]) -> list[str]:

@@ -138,10 +138,12 @@ class SQLiteStore(EventStore):
             self._check_exists()
         else:
             self._create()
-            with translated(self._name, "open"):
-                await self._writer.open()
         with translated(self._name, "open"):
+            # A look that cannot write comes first: a file that is not ours is left as it is.
             self._watcher = await self._connect("ro")
+            await self._watcher.run(partial(schema_version, store=self._name))
+            if not self._read_only:
+                await self._writer.open()
             await self._watcher.run(self._check_schema)
         self._watch.open()
         self._is_open = True
@@ -193,8 +195,6 @@ class SQLiteStore(EventStore):
                 return
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        # First a look, so that a file that is not ours is left as it is.
-        schema_version(db, self._name)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
         db.execute("PRAGMA foreign_keys = ON")
