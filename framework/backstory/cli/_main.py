@@ -51,7 +51,9 @@ def _broken(name: str, reason: str) -> click.Command:
     def fail(**_: object) -> None:
         raise click.ClickException(reason)
 
-    return click.Command(name, callback=fail, help=reason)
+    # Whatever it is called with, the reason is the answer.
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=fail, help=reason, context_settings=settings)
 
 
 def _further_commands() -> dict[str, EntryPoint]:
