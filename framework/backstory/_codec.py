@@ -115,7 +115,7 @@ def _changed(event: Event, copy: Event) -> tuple[str, str]:
     return "event", "would come back as another event"
 
 
-class StoredEvent(Protocol):
+class Encoded(Protocol):
     """What has to be known of a stored event to decode it, or to say which one cannot be."""
 
     @property
@@ -132,7 +132,7 @@ class StoredEvent(Protocol):
     def data_json(self) -> bytes: ...
 
 
-def decode(stored: StoredEvent) -> Event:
+def decode(stored: Encoded) -> Event:
     """Return a stored event as its class, or as a `RawEvent` where this program has none for it.
 
     A newer schema version than the class's counts as unknown: nothing here can say what it means.
@@ -154,7 +154,7 @@ def decode(stored: StoredEvent) -> Event:
     )
 
 
-def decode_metadata(stored: StoredEvent) -> Metadata:
+def decode_metadata(stored: Encoded) -> Metadata:
     """Return a stored event's metadata.
 
     Raises:
@@ -166,7 +166,7 @@ def decode_metadata(stored: StoredEvent) -> Metadata:
         raise _undecodable(stored, f"metadata: {error}") from error
 
 
-def _undecodable(stored: StoredEvent, reason: str) -> DecodeError:
+def _undecodable(stored: Encoded, reason: str) -> DecodeError:
     return DecodeError(
         event_type=stored.type,
         schema_version=stored.schema_version,

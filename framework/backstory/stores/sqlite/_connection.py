@@ -40,13 +40,19 @@ class Connection:
             mode: `rw`, or `ro` for a connection that can neither write nor checkpoint.
             busy_timeout_seconds: How long a statement waits for another process.
         """
-        connection = await aiosqlite.connect(
+        opening = aiosqlite.connect(
             f"{path.as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
             timeout=busy_timeout_seconds,
         )
-        return cls(connection)
+        try:
+            return cls(await opening)
+        except BaseException:
+            # Its thread is about to end, and reports so to the loop, which may end before it.
+            internals: Any = opening
+            internals._thread.join()  # noqa: SLF001 - to see its end
+            raise
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function on the connection's thread and return what it returns.
