@@ -1,0 +1,450 @@
+"""What is particular to the SQLite store: its file, its settings, its SQL."""
+
+import hashlib
+import os
+import sqlite3
+import stat
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.conftest import (
+    DEADLINE_SECONDS,
+    Counted,
+    Listed,
+    Noted,
+    drain,
+    new_event,
+    noted,
+    texts_of,
+)
+
+from backstory import (
+    ANY,
+    ConfigurationError,
+    CorruptLogError,
+    DecodeError,
+    Durability,
+    EventFilter,
+    LogRead,
+    Metadata,
+    StoreUnavailableError,
+    StreamAppend,
+    StreamRead,
+    where,
+)
+from backstory.stores.sqlite import SQLiteStore
+from backstory.stores.sqlite._statement import log_query, stream_query
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "story.db"
+
+
+@contextmanager
+def behind_its_back(path: Path) -> Generator[sqlite3.Connection]:
+    """Open the file as somebody would who does not know of the store."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        yield db
+
+
+async def write_some(path: Path) -> None:
+    async with SQLiteStore(path) as store:
+        await store.append_many(
+            [
+                StreamAppend("task-1", noted("a", "é\u2028\U0001f3ad"), ANY),
+                StreamAppend("task-2", [new_event(Counted(by=3))], ANY),
+            ]
+        )
+        metadata = Metadata(actor="ada", correlation_id="c1", tags=("x", "y"), free={"k": [1]})
+        await store.append(
+            "task-1", [new_event(Listed(words=["w"]), metadata=metadata)], expected_version=ANY
+        )
+
+
+def folder_of(path: Path) -> dict[str, bytes]:
+    """Return everything that lies in a file's folder."""
+    return {entry.name: entry.read_bytes() for entry in path.parent.iterdir() if entry.is_file()}
+
+
+def modes_of(path: Path) -> dict[str, int]:
+    return {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()}
+
+
+def put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+async def test_files_are_readable_by_their_owner_only(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with SQLiteStore(path) as store:
+            await store.append("task-1", noted("a"), expected_version=ANY)
+            modes = modes_of(path)
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys(("story.db", "story.db-wal", "story.db-shm"), 384)
+
+
+@pytest.mark.parametrize(
+    ("durability", "synchronous"), [(Durability.FSYNC, 2), (Durability.BUFFERED, 1)]
+)
+async def test_writer_syncs_as_its_durability_says(
+    path: Path, durability: Durability, synchronous: int
+) -> None:
+    async with SQLiteStore(path, durability=durability) as store:
+        connection = store._writer._connection  # pyright: ignore[reportPrivateUsage]  # white box
+        assert connection is not None
+
+        def pragmas(db: sqlite3.Connection) -> list[Any]:
+            names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+        assert await connection.run(pragmas) == ["wal", synchronous, 1, 5000]
+        receipt = await store.append("task-1", noted("a"), expected_version=ANY)
+
+    assert receipt.durability is durability
+
+
+@pytest.mark.parametrize("busy_timeout_seconds", [0, -1, float("nan"), float("inf")])
+async def test_unfit_setting_is_refused(path: Path, busy_timeout_seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match="busy_timeout_seconds"):
+        SQLiteStore(path, busy_timeout_seconds=busy_timeout_seconds)
+    with pytest.raises(ConfigurationError, match="durability"):
+        SQLiteStore(path, durability=Durability.MEMORY)
+
+
+async def test_readers_can_neither_write_nor_checkpoint(path: Path) -> None:
+    async with SQLiteStore(path) as store:
+        await store.head()
+        (reader,) = store._readers  # pyright: ignore[reportPrivateUsage]  # white box
+
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await reader.run(lambda db: db.execute("DELETE FROM log"))
+        log = folder_of(path)["story.db-wal"]
+        with pytest.raises(sqlite3.OperationalError):
+            await reader.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        assert folder_of(path)["story.db-wal"] == log != b""
+
+
+async def test_closing_leaves_one_whole_file(path: Path) -> None:
+    await write_some(path)
+
+    assert set(folder_of(path)) == {"story.db"}
+    with behind_its_back(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_newer_schema_version_is_refused_untouched(path: Path, *, read_only: bool) -> None:
+    await write_some(path)
+    with behind_its_back(path) as db:
+        db.execute("PRAGMA user_version = 999")
+    before = folder_of(path)
+
+    with pytest.raises(ConfigurationError, match="schema version 999"):
+        await SQLiteStore(path, read_only=read_only).open()
+
+    assert folder_of(path)["story.db"] == before["story.db"]
+    # SQLite leaves the side files of a connection that may not write; they hold nothing.
+    assert folder_of(path).get("story.db-wal", b"") == b""
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+async def test_foreign_sqlite_file_is_refused_untouched(path: Path, journal_mode: str) -> None:
+    with behind_its_back(path) as db:
+        db.execute(f"PRAGMA journal_mode = {journal_mode}")
+        db.execute("CREATE TABLE mine (a)")
+        db.execute("PRAGMA user_version = 1")
+    before = folder_of(path)
+
+    for read_only in (False, True):
+        with pytest.raises(ConfigurationError, match="not a Backstory store"):
+            await SQLiteStore(path, read_only=read_only).open()
+        assert folder_of(path)["story.db"] == before["story.db"]
+
+
+async def test_foreign_file_that_was_not_closed_keeps_its_log(path: Path) -> None:
+    with behind_its_back(path) as db:
+        db.execute("PRAGMA journal_mode = wal")
+        db.execute("CREATE TABLE mine (a)")
+        before = folder_of(path)
+    put(path, before["story.db"])
+    put(path.with_name("story.db-wal"), before["story.db-wal"])
+
+    with pytest.raises(ConfigurationError, match="not a Backstory store"):
+        await SQLiteStore(path).open()
+
+    after = folder_of(path)
+    assert after["story.db"] == before["story.db"]
+    assert after["story.db-wal"] == before["story.db-wal"]
+
+
+async def test_file_that_is_no_database_is_refused_untouched(path: Path) -> None:
+    put(path, b"Dear diary,\n" * 1_000)
+    before = folder_of(path)
+
+    for read_only in (False, True):
+        with pytest.raises((ConfigurationError, CorruptLogError), match="not a database"):
+            await SQLiteStore(path, read_only=read_only).open()
+
+    assert folder_of(path) == before
+
+
+async def test_empty_file_becomes_a_store(path: Path) -> None:
+    put(path, b"")
+
+    async with SQLiteStore(path) as store:
+        await store.append("task-1", noted("a"), expected_version=ANY)
+
+    with behind_its_back(path) as db:
+        assert db.execute("PRAGMA application_id").fetchone() == (0x42535459,)
+        assert db.execute("PRAGMA user_version").fetchone()[0] >= 1
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_place_without_a_file_is_told_at_opening(tmp_path: Path, *, read_only: bool) -> None:
+    (tmp_path / "folder.db").mkdir()
+
+    for name in ("missing/story.db", "folder.db", "folder.db/missing/story.db"):
+        store = SQLiteStore(tmp_path / name, read_only=read_only)
+        with pytest.raises((StoreUnavailableError, ConfigurationError)):
+            await store.open()
+        await store.aclose()
+
+    assert set(modes_of(tmp_path / "folder.db")) == {"folder.db"}
+
+
+async def test_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "story.db").symlink_to(tmp_path / "victim.db")
+
+    with pytest.raises(StoreUnavailableError):
+        await SQLiteStore(tmp_path / "story.db").open()
+
+    assert folder_of(tmp_path / "story.db") == {}
+
+
+async def test_read_only_never_creates_a_file(path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no store"):
+        await SQLiteStore(path, read_only=True).open()
+    assert folder_of(path) == {}
+
+    put(path, b"")
+    with pytest.raises(ConfigurationError, match="empty"):
+        await SQLiteStore(path, read_only=True).open()
+    assert folder_of(path) == {"story.db": b""}
+
+
+async def test_read_only_reads_and_does_not_write(path: Path) -> None:
+    await write_some(path)
+    before = folder_of(path)
+
+    async with SQLiteStore(path, read_only=True) as store:
+        assert len(await drain(store.read_log())) == 4
+        for call in (
+            lambda: store.append("task-1", noted("a"), expected_version=ANY),
+            store.delete_snapshots,
+            lambda: store.delete_checkpoint("Counts"),
+        ):
+            with pytest.raises(StoreUnavailableError, match="read-only"):
+                await call()
+
+    assert folder_of(path)["story.db"] == before["story.db"]
+
+
+async def test_read_only_follows_what_others_append(path: Path) -> None:
+    async with (
+        SQLiteStore(path) as writer,
+        SQLiteStore(path, read_only=True) as reader,
+        reader.subscribe() as subscription,
+    ):
+        for text in "abc":
+            await writer.append("task-1", noted(text), expected_version=ANY)
+            with anyio.fail_after(DEADLINE_SECONDS):
+                assert texts_of([await anext(subscription)]) == [text]
+
+
+async def test_chain_and_digest_agree_with_the_rows(path: Path) -> None:
+    await write_some(path)
+    await write_some(path)
+
+    with behind_its_back(path) as db:
+        rows = db.execute(
+            "SELECT position, stream_id, version, event_id, type, schema_version, recorded_at,"
+            " CAST(metadata AS BLOB), CAST(data AS BLOB), hash FROM events ORDER BY position"
+        ).fetchall()
+        head = db.execute("SELECT position, digest FROM log").fetchone()
+
+    chain: dict[str, bytes] = {}
+    digest = bytes(32)
+    for position, stream_id, version, event_id, event_type, schema, moment, *texts, stored in rows:
+        said = [stream_id.encode(), event_id.encode(), event_type.encode(), *texts]
+        numbers = b"".join(n.to_bytes(8, "little", signed=True) for n in (version, schema, moment))
+        lengths = b"".join(len(text).to_bytes(4, "little") for text in said)
+        before = chain.get(stream_id, bytes(32))
+        chain[stream_id] = hashlib.sha256(b"".join((before, numbers, lengths, *said))).digest()
+        assert stored == chain[stream_id]
+        digest = hashlib.sha256(digest + position.to_bytes(8, "little") + stored).digest()
+    assert head == (rows[-1][0], digest)
+    assert len(rows) == 8
+
+
+async def test_position_of_a_lost_event_is_not_given_again(path: Path) -> None:
+    await write_some(path)
+    with behind_its_back(path) as db:
+        db.execute("DROP TRIGGER events_are_not_removed")
+        db.execute("DELETE FROM event_tags")
+        db.execute("DELETE FROM events WHERE position >= 3")
+        assert (
+            "AUTOINCREMENT"
+            in db.execute("SELECT sql FROM sqlite_schema WHERE name = 'events'").fetchone()[0]
+        )
+        assert db.execute("SELECT seq FROM sqlite_sequence").fetchall() == [(4,)]
+
+    async with SQLiteStore(path) as store:
+        receipt = await store.append("task-9", noted("a"), expected_version=ANY)
+
+    assert receipt.first_position == 5
+
+
+async def test_events_can_be_asked_for_in_sql(path: Path) -> None:
+    await write_some(path)
+
+    with behind_its_back(path) as db:
+        assert db.execute(
+            "SELECT json_extract(data, '$.text') FROM events WHERE type = 'test:noted'"
+        ).fetchall() == [("a",), ("é\u2028\U0001f3ad",)]
+        assert db.execute(
+            "SELECT stream_id, category, correlation_id, actor, json_extract(metadata, '$.free.k')"
+            " FROM events WHERE json_extract(data, '$.words[0]') = 'w'"
+        ).fetchall() == [("task-1", "task", "c1", "ada", "[1]")]
+        assert db.execute("SELECT tag, position FROM event_tags").fetchall() == [("x", 4), ("y", 4)]
+
+
+COPY = """
+    INSERT INTO events
+    SELECT position + 9, stream_id, {version}, {event_id},
+        type, schema_version, recorded_at, metadata, data, hash
+    FROM events
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE events SET data = '{}'",
+        "UPDATE events SET position = position + 100",
+        "DELETE FROM events",
+        "DELETE FROM events WHERE position = 4",
+        COPY.format(version="version", event_id="'another'"),
+        COPY.format(version="version + 9", event_id="event_id"),
+    ],
+)
+async def test_file_itself_refuses_to_change_the_past(path: Path, change: str) -> None:
+    await write_some(path)
+
+    with behind_its_back(path) as db, pytest.raises(sqlite3.IntegrityError):
+        db.execute(change)
+
+    async with SQLiteStore(path) as store:
+        assert [event.version for event in await drain(store.read_log())] == [1, 2, 1, 3]
+
+
+async def test_damaged_event_leaves_the_others_readable(path: Path) -> None:
+    await write_some(path)
+    with behind_its_back(path) as db:
+        db.execute("DROP TRIGGER events_are_not_changed")
+        db.execute("UPDATE events SET data = '{\"text\":' WHERE position = 2")
+
+    async with SQLiteStore(path) as store:
+        first, damaged, *others = await drain(store.read_log())
+        again = await store.append("task-1", noted("b"), expected_version=3)
+
+    with pytest.raises(DecodeError, match="version 2 of stream 'task-1'"):
+        _ = damaged.data
+    assert first.data == Noted(text="a")
+    assert [event.data for event in others] == [Counted(by=3), Listed(words=["w"])]
+    assert again.first_version == 4
+
+
+FILTERS = {
+    "nothing": (where(), r"INTEGER PRIMARY KEY"),
+    "type": (where(types=[Noted]), "INDEX events_type"),
+    "types": (where(types=[Noted, Counted, Listed]), "INDEX events_type"),
+    "many types": (where(types=[f"t:{n}" for n in range(50)]), "INTEGER PRIMARY KEY"),
+    "category": (where(categories=["task"]), "INDEX events_category"),
+    "categories": (where(categories=["task", "memo"]), "INDEX events_category"),
+    "correlation": (where(correlation_id="c1"), "INDEX events_correlation_id"),
+    "actor": (where(actor="ada"), "INDEX events_actor"),
+    "tag": (where(tags=["x"]), "PRIMARY KEY (tag=? AND position>? AND position<?)"),
+    "tags": (where(tags=["x", "y"]), "PRIMARY KEY (tag=? AND position>? AND position<?)"),
+    "type and actor": (where(types=[Noted], actor="ada"), "INDEX events_actor"),
+    "type and category": (where(types=[Noted], categories=["task"]), "INDEX events_type"),
+    "all": (
+        where(types=[Noted], categories=["task"], correlation_id="c", actor="a", tags=["x"]),
+        "PRIMARY KEY (tag=? AND position>? AND position<?)",
+    ),
+}
+
+
+def plan_of(db: sqlite3.Connection, sql: str, parameters: dict[str, Any]) -> list[str]:
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", FILTERS)
+async def test_filter_reads_by_its_index_and_never_sorts(
+    path: Path, name: str, *, backward: bool, statistics: bool
+) -> None:
+    await write_some(path)
+    condition, index = FILTERS[name]
+    query = log_query(LogRead(10, 1_000_000, condition, backward, 100))
+
+    with behind_its_back(path) as db:
+        if statistics:
+            db.execute("ANALYZE")
+        plan = plan_of(db, query.sql, query.parameters)
+
+    assert any(index in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+    bounded = [step for step in plan if "SEARCH e " in step or "SEARCH t " in step]
+    assert bounded
+    assert all("rowid" in step or "position" in step for step in bounded), plan
+    assert not any(step.startswith("SCAN") for step in plan), plan
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("condition", [where(), where(types=[Noted], actor="ada", tags=["x"])])
+async def test_stream_reads_by_its_index_and_never_sorts(
+    path: Path, condition: EventFilter, *, backward: bool
+) -> None:
+    await write_some(path)
+    query = stream_query(StreamRead("task-1", 1, 9, 100, condition, backward, 100))
+
+    with behind_its_back(path) as db:
+        plan = plan_of(db, query.sql, query.parameters)
+
+    assert "stream_id=? AND version>? AND version<?" in plan[0], plan
+    assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in plan), plan
+
+
+async def test_large_events_are_paged_by_their_size(path: Path) -> None:
+    async with SQLiteStore(path) as store:
+        for _ in range(20):
+            await store.append("task-1", noted("x" * 900_000), expected_version=ANY)
+
+        page = await store.read_page(LogRead(0, None, where(), False, 1_000))
+
+        assert 0 < len(page.events) <= 20
+        assert len(await drain(store.read_log())) == 20
+        assert len(await drain(store.read_log(backward=True))) == 20
+        assert len(await drain(store.read_stream("task-1", limit=13))) == 13

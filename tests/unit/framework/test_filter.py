@@ -1,0 +1,127 @@
+"""Filters: what `where` accepts, and what they match."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from tests.conftest import Counted, Noted
+
+from backstory import Event, EventFilter, InvalidInputError, RecordedEvent, where
+from backstory._filter import EVERY_EVENT
+
+MOMENT = datetime(2026, 1, 7, 12, tzinfo=UTC)
+MICROSECONDS = 1_767_787_200_000_000
+
+
+class Renamed(Event, type="unit:renamed", aliases=("unit:old-name",)):
+    pass
+
+
+RECORDED = RecordedEvent(
+    9,
+    "task.x-a-b",
+    2,
+    "0191d7a6-0000-7000-8000-000000000001",
+    "test:noted",
+    1,
+    MICROSECONDS,
+    b'{"correlation_id":"c1","actor":"ada","tags":["red","green"]}',
+    b"{}",
+)
+
+
+def test_filter_of_nothing_wants_every_event() -> None:
+    assert where() == EVERY_EVENT == EventFilter()
+    assert EVERY_EVENT.matches(RECORDED)
+
+
+def test_class_stands_for_its_aliases_too() -> None:
+    assert where(types=[Renamed, "x.future"]).types == (
+        "unit:renamed",
+        "unit:old-name",
+        "x.future",
+    )
+
+
+def test_names_said_twice_are_kept_once() -> None:
+    condition = where(types=[Noted, "test:noted"], categories=["a", "a"], tags=["t", "t"])
+
+    assert condition == EventFilter(types=("test:noted",), categories=("a",), tags=("t",))
+
+
+def test_times_of_every_zone_are_the_same_moment() -> None:
+    elsewhere = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45)))
+
+    assert where(recorded_after=elsewhere).recorded_after == MICROSECONDS
+    assert where(recorded_until=elsewhere).recorded_until == MICROSECONDS
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"types": [Noted]},
+        {"types": [Counted, Noted]},
+        {"categories": ["task.x"]},
+        {"categories": ["task", "task.x"]},
+        {"correlation_id": "c1"},
+        {"actor": "ada"},
+        {"tags": ["red"]},
+        {"tags": ["green", "red"]},
+        {"recorded_after": MOMENT - timedelta(microseconds=1)},
+        {"recorded_until": MOMENT},
+        {"types": [Noted], "categories": ["task.x"], "actor": "ada", "tags": ["red"]},
+    ],
+)
+def test_event_that_fits_is_wanted(condition: dict[str, Any]) -> None:
+    assert where(**condition).matches(RECORDED)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"types": [Counted]},
+        {"types": ["test:note"]},
+        {"categories": ["task"]},
+        {"categories": ["Task.x"]},
+        {"correlation_id": "c"},
+        {"actor": "Ada"},
+        {"tags": ["re"]},
+        {"tags": ["red", "blue"]},
+        {"recorded_after": MOMENT},
+        {"recorded_until": MOMENT - timedelta(microseconds=1)},
+        {"types": [Noted], "categories": ["task.x"], "actor": "bob", "tags": ["red"]},
+    ],
+)
+def test_event_that_does_not_fit_is_left_out(condition: dict[str, Any]) -> None:
+    assert not where(**condition).matches(RECORDED)
+
+
+class Abstract(Event):
+    pass
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"types": "test:noted"},
+        {"types": [Abstract]},
+        {"types": ["a b"]},
+        {"types": [7]},
+        {"categories": "task"},
+        {"categories": ["a-b"]},
+        {"categories": ["%"]},
+        {"correlation_id": ""},
+        {"correlation_id": 7},
+        {"actor": "\ud800"},
+        {"tags": "red"},
+        {"tags": [""]},
+        {"tags": [f"t{number}" for number in range(65)]},
+        {"types": [f"t{number}" for number in range(40_000)]},
+        {"categories": [f"t{number}" for number in range(40_000)]},
+        {"recorded_after": datetime(2026, 1, 7)},  # noqa: DTZ001 - the mistake under test
+        {"recorded_until": datetime(2026, 1, 7)},  # noqa: DTZ001 - the mistake under test
+    ],
+)
+def test_condition_that_nothing_could_meet_is_refused(unfit: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        where(**unfit)
