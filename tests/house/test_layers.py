@@ -28,6 +28,7 @@ LEVELS = (
     ("_store_url", "_app", "__init__"),
     # Parses, calls, prints.
     ("cli",),
+    ("__main__",),
     # A product of its own for tests; nothing that is shipped imports it.
     ("testing",),
 )

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.conftest import (
     DEADLINE_SECONDS,
     Counted,
     Listed,
+    ManualClock,
     Noted,
     drain,
     new_event,
@@ -448,3 +450,30 @@ async def test_large_events_are_paged_by_their_size(path: Path) -> None:
         assert len(await drain(store.read_log())) == 20
         assert len(await drain(store.read_log(backward=True))) == 20
         assert len(await drain(store.read_stream("task-1", limit=13))) == 13
+
+
+class BrokenClock(ManualClock):
+    """Fails when it is told to."""
+
+    is_broken = False
+
+    def now(self) -> datetime:
+        if self.is_broken:
+            raise ZeroDivisionError("the clock is broken")
+        return super().now()
+
+
+async def test_failure_inside_the_writer_is_answered_and_passes(path: Path) -> None:
+    clock = BrokenClock()
+    async with SQLiteStore(path, clock=clock) as store:
+        with anyio.fail_after(DEADLINE_SECONDS):
+            clock.is_broken = True
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError, match="clock is broken") as caught:
+                    await store.append("task-1", noted("a"), expected_version=ANY)
+                assert not caught.value.outcome_unknown
+            clock.is_broken = False
+
+            receipt = await store.append("task-1", noted("b"), expected_version=0)
+
+        assert receipt.last_version == 1

@@ -16,7 +16,10 @@ try:
     import click as _click
     import rich as _rich
 except ImportError as error:
-    raise ImportError('the command line needs its extra: pip install "backstory[cli]"') from error
+    raise ImportError(
+        "the command line needs click and rich, which the extra `cli` brings: "
+        "pip install '.[cli]' in a clone of Backstory"
+    ) from error
 
 from backstory.cli._main import main
 from backstory.cli._output import print_fields, print_json, print_line, print_table, printable

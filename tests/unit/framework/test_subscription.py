@@ -1,5 +1,7 @@
 """Subscriptions, over a log whose every page and wake-up the test decides."""
 
+import asyncio
+
 import anyio
 import pytest
 from tests.conftest import DEADLINE_SECONDS
@@ -221,6 +223,31 @@ async def test_cancelled_wait_can_be_made_again() -> None:
         log.wake(1)
         group.start_soon(wake_when_live, subscription, log)
         assert await take(subscription, 1) == [1]
+
+
+async def test_cancelled_wait_can_be_made_again_in_another_task() -> None:
+    log = ScriptedLog()
+    subscription = subscribe(log)
+
+    with anyio.CancelScope() as limit:
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancel_when_live, subscription, limit)
+            await anext(subscription)
+
+    async def follow() -> int:
+        return (await anext(subscription)).position
+
+    # asyncio's own task stands in none of anyio's scopes.
+    following = asyncio.create_task(follow())
+    await wait_until_live(subscription)
+    log.wake(1)
+
+    assert await asyncio.wait_for(following, DEADLINE_SECONDS) == 1
+
+
+async def cancel_when_live(subscription: Subscription, limit: anyio.CancelScope) -> None:
+    await wait_until_live(subscription)
+    limit.cancel()
 
 
 async def wake_when_live(subscription: Subscription, log: ScriptedLog) -> None:
