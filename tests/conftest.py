@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import force_setattr
 
 from backstory import (
     Aggregate,
@@ -120,6 +121,22 @@ def new_event(
         event_id=uuid.uuid4() if event_id is None else event_id,
         metadata=metadata,
     )
+
+
+def unchecked(
+    event_id: str, type: str, schema_version: int, data_json: bytes, metadata_json: bytes = b"{}"
+) -> NewEvent:
+    """Return a new event that its checks would refuse: damage, as it is found on a disk."""
+    event = NewEvent.raw("test:whole", b"{}", event_id=uuid.uuid4())
+    for name, value in (
+        ("event_id", event_id),
+        ("type", type),
+        ("schema_version", schema_version),
+        ("data_json", data_json),
+        ("metadata_json", metadata_json),
+    ):
+        force_setattr(event, name, value)
+    return event
 
 
 def noted(*texts: str) -> list[NewEvent]:

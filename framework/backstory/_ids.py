@@ -1,6 +1,8 @@
 """Ids: of streams (`category-id`) and of events (UUIDs, in time order where nobody else chose)."""
 
+import hashlib
 import os
+import re
 import time
 import uuid
 from typing import Final, Protocol
@@ -41,12 +43,28 @@ def check_stream_id(stream_id: object) -> None:
     check_category(category)
 
 
+_WRITTEN_FORM: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+def check_event_id(event_id: object) -> None:
+    """Refuse what is no event id in its written form.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if not (isinstance(event_id, str) and _WRITTEN_FORM.fullmatch(event_id)):
+        reason = "must be a UUID in lower case with dashes"
+        raise InvalidInputError(argument="event id", found=shorten(event_id), reason=reason)
+
+
 def parse_event_id(event_id: object) -> str:
     """Return an event id in its one written form: a UUID in lower case with dashes.
 
     Raises:
         InvalidInputError: It is no UUID.
     """
+    if isinstance(event_id, str) and _WRITTEN_FORM.fullmatch(event_id):
+        return event_id
     try:
         return str(event_id if isinstance(event_id, uuid.UUID) else uuid.UUID(str(event_id)))
     except ValueError:
@@ -55,18 +73,34 @@ def parse_event_id(event_id: object) -> str:
         ) from None
 
 
-_NAMESPACE: Final = uuid.UUID("6a3f8e5c-0b51-5f0e-9d43-6261636b7374")
+_NAMESPACE: Final = uuid.UUID("6a3f8e5c-0b51-5f0e-9d43-6261636b7374").bytes
 
 
 def derive_event_id(*parts: object) -> str:
     """Return the event id that belongs to these parts: the same for the same parts, for ever.
 
     For events whose id must not change when they are made again, so that appending them again adds
-    nothing: one derived from a request's key, or from the line of a file. A version 5 UUID over the
-    parts as text, each with its length in front, so that ("ab", "c") and ("a", "bc") differ.
+    nothing: one derived from a request's key, or from the line of a file. A version 5 UUID
+    (RFC 9562) over the parts as text, each with its length in front, so that ("ab", "c") and
+    ("a", "bc") differ.
+
+    Raises:
+        InvalidInputError: A part holds a lone surrogate.
     """
     text = "".join(f"{len(str(part))}:{part}" for part in parts)
-    return str(uuid.uuid5(_NAMESPACE, text))
+    try:
+        digest = hashlib.sha1(_NAMESPACE + text.encode()).digest()  # noqa: S324 - what version 5 says
+    except UnicodeEncodeError:
+        reason = "holds a lone surrogate"
+        raise InvalidInputError(argument="parts", found=shorten(parts), reason=reason) from None
+    return _format(int.from_bytes(digest[:16], "big"), version=5)
+
+
+def _format(number: int, *, version: int) -> str:
+    """Return 128 bits as the text of a UUID, with version and variant in their places."""
+    number = number & ~(0xF << 76 | 0b11 << 62) | version << 76 | 0b10 << 62
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class IdSource(Protocol):
@@ -95,6 +129,4 @@ class TimeOrderedIds:
         step = int.from_bytes(os.urandom(4), "big") + 1
         self._last = value = max(fresh, self._last + step)
         high, low = value >> 62, value & (1 << 62) - 1
-        number = (high >> 12) << 80 | 0x7 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low
-        text = f"{number:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return _format((high >> 12) << 80 | (high & 0xFFF) << 64 | low, version=7)

@@ -148,14 +148,19 @@ class Projector(Generic[P]):
             return
         model_json = encode_state(self.model)
         if model_json is None:
-            self._log_ignored("the read model would not come back equal")
+            self._log_ignored("the read model would not come back as it is")
         else:
-            await self._store.save_checkpoint(
-                Checkpoint(
-                    self._class.projection_name, self.position, self._fingerprint, model_json
-                )
-            )
+            await self._save_checkpoint(model_json)
         self._saved_position = self.position
+
+    async def _save_checkpoint(self, model_json: bytes) -> None:
+        name = self._class.projection_name
+        checkpoint = Checkpoint(name, self.position, self._fingerprint, model_json)
+        try:
+            await self._store.save_checkpoint(checkpoint)
+        except StoreError as error:
+            # A checkpoint is a cache: without it the next start takes longer, and is as right.
+            self._log_ignored(str(error))
 
     def _fail(self, error: ProjectionFailedError) -> None:
         self.error = error

@@ -13,19 +13,32 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from backstory._clock import from_microseconds
-from backstory._codec import check_data, decode, decode_metadata, encode, encode_metadata
+from backstory._codec import (
+    check_data,
+    decode,
+    decode_metadata,
+    encode,
+    encode_metadata,
+    parse_metadata,
+)
 from backstory._errors import InvalidInputError
 from backstory._events import Event, Metadata, check_metadata
-from backstory._ids import parse_event_id, split_stream_id
-from backstory._limits import EVENT_BYTES_MAX, check_event_type, check_integer
+from backstory._ids import check_event_id, parse_event_id, split_stream_id
+from backstory._limits import EVENT_BYTES_MAX, check_event_type, check_integer, shorten
 
 
 class NewEvent(Struct, frozen=True):
     """An event with an id and metadata that has no version or position yet.
 
-    Make one with `of` from an event, or with `raw` from JSON whose class this program lacks; both
-    refuse what could not be read again. Repeating an append with the same ids is answered with the
-    first receipt, so whoever may have to repeat keeps the NewEvents.
+    Make one with `of` from an event, or with `raw` from JSON whose class this program may lack.
+    However it is made, one that could not be stored or read again is refused. Repeating an append
+    with the same ids is answered with the first receipt, so whoever may have to repeat keeps the
+    NewEvents.
+
+    Raises:
+        EncodeError: Data or metadata is no JSON, or too large or too deep, or this program knows
+            the type and the data does not fit its class.
+        InvalidInputError: Another part is unfit.
     """
 
     event_id: str
@@ -41,6 +54,22 @@ class NewEvent(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     """The metadata's tags, which stores index."""
 
+    def __post_init__(self) -> None:
+        check_event_type(self.type)
+        check_integer("schema version", self.schema_version, least=1)
+        check_event_id(self.event_id)
+        check_data(self.data_json, event_type=self.type, schema_version=self.schema_version)
+        metadata = parse_metadata(self.metadata_json, event_type=self.type)
+        check_metadata(metadata)
+        if self.tags != metadata.tags:
+            reason = "must be those of the metadata"
+            raise InvalidInputError(argument="tags", found=shorten(self.tags), reason=reason)
+        if (size := len(self.data_json) + len(self.metadata_json)) > EVENT_BYTES_MAX:
+            reason = (
+                f"has {size:,} bytes with its metadata, at most {EVENT_BYTES_MAX:,} are allowed"
+            )
+            raise InvalidInputError(argument="event", found=self.type, reason=reason)
+
     @classmethod
     def of(cls, event: Event, *, event_id: object, metadata: Metadata | None = None) -> Self:
         """Return a new event that says what `event` says.
@@ -55,21 +84,12 @@ class NewEvent(Struct, frozen=True):
             InvalidInputError: The id is no UUID, or the metadata is outside the limits.
         """
         data_json, _ = encode(event)
-        return cls.encoded(event, data_json, event_id=event_id, metadata=metadata or Metadata())
-
-    @classmethod
-    def encoded(
-        cls, event: Event, data_json: bytes, *, event_id: object, metadata: Metadata
-    ) -> Self:
-        """Return a new event from what the codec has already encoded and compared."""
-        check_metadata(metadata)
-        return cls(
-            parse_event_id(event_id),
+        return cls.raw(
             event.event_type,
-            event.schema_version,
             data_json,
-            _fitting(event.event_type, data_json, metadata),
-            metadata.tags,
+            event_id=event_id,
+            schema_version=event.schema_version,
+            metadata=metadata,
         )
 
     @classmethod
@@ -89,27 +109,11 @@ class NewEvent(Struct, frozen=True):
                 type and the data does not fit its class.
             InvalidInputError: The type, the id, the schema version or the metadata is unfit.
         """
-        check_event_type(type)
-        check_integer("schema version", schema_version, least=1)
-        check_data(data_json, event_type=type, schema_version=schema_version)
         metadata = metadata or Metadata()
         check_metadata(metadata)
-        return cls(
-            parse_event_id(event_id),
-            type,
-            schema_version,
-            data_json,
-            _fitting(type, data_json, metadata),
-            metadata.tags,
-        )
-
-
-def _fitting(event_type: str, data_json: bytes, metadata: Metadata) -> bytes:
-    metadata_json = encode_metadata(metadata, event_type=event_type)
-    if (size := len(data_json) + len(metadata_json)) > EVENT_BYTES_MAX:
-        reason = f"data and metadata have {size:,} bytes, at most {EVENT_BYTES_MAX:,} are allowed"
-        raise InvalidInputError(argument="event", found=event_type, reason=reason)
-    return metadata_json
+        metadata_json = encode_metadata(metadata, event_type=type)
+        id = parse_event_id(event_id)
+        return cls(id, type, schema_version, data_json, metadata_json, metadata.tags)
 
 
 _DECODERS: Final = {"data": decode, "metadata": decode_metadata}

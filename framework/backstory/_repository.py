@@ -218,10 +218,11 @@ class Repository:
             return None
         stream_id = aggregate.stream_id
         events = [
-            NewEvent.encoded(
-                emitted.event,
+            NewEvent.raw(
+                emitted.event.event_type,
                 emitted.data_json,
                 event_id=self._ids.new() if key is None else _key_id(key, stream_id, place),
+                schema_version=emitted.event.schema_version,
                 metadata=metadata,
             )
             for place, emitted in enumerate(book.emitted)

@@ -84,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text(f'"""Round."""\n\nimport {CIRCLE[number - 1][:-3]}\n')
     (folder / BROKEN).write_text("def work(:\n")
     (folder / USER).write_text('"""Uses."""\n\nfrom broken import work\n')
-    (folder / USER_OF_USER).write_text('"""Uses."""\n\nfrom user_of_broken import work\n')
+    (folder / USER_OF_USER).write_text('"""Uses \\d."""\n\nfrom user_of_broken import work\n')
     return folder
 
 
@@ -208,6 +208,7 @@ def test_agents_all_start_and_stop(past: Past) -> None:
     assert sorted(names_of(past.of(AgentStopped))) == agents
 
 
+@pytest.mark.slow
 async def test_a_second_run_adds_nothing(folder: Path, url: str) -> None:
     before = await audited(folder, url)
 
@@ -218,6 +219,7 @@ async def test_a_second_run_adds_nothing(folder: Path, url: str) -> None:
     assert "Findings by rule" in printed
 
 
+@pytest.mark.slow
 async def test_fresh_begins_another_swarm_in_the_same_store(folder: Path, url: str) -> None:
     before = await audited(folder, url)
 
@@ -229,6 +231,7 @@ async def test_fresh_begins_another_swarm_in_the_same_store(folder: Path, url: s
     assert past.findings() == Counter(dict.fromkeys(before.findings(), 2))
 
 
+@pytest.mark.slow
 async def test_interrupted_it_stops_its_agents_and_goes_on_later(folder: Path, url: str) -> None:
     await create_store(url)
     async with demo(folder, "--store", url, "--pace", "0.05") as process:
@@ -248,6 +251,7 @@ async def test_interrupted_it_stops_its_agents_and_goes_on_later(folder: Path, u
     assert_everything_is_done_once(past)
 
 
+@pytest.mark.slow
 async def test_a_second_process_takes_the_swarm_over(folder: Path, url: str) -> None:
     await create_store(url)
     async with demo(folder, "--store", url, "--pace", "0.2") as process:

@@ -4,13 +4,15 @@ import hashlib
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.conftest import (
     DEADLINE_SECONDS,
@@ -33,6 +35,8 @@ from backstory import (
     EventFilter,
     LogRead,
     Metadata,
+    Snapshot,
+    StoreClosedError,
     StoreUnavailableError,
     StreamAppend,
     StreamRead,
@@ -477,3 +481,21 @@ async def test_failure_inside_the_writer_is_answered_and_passes(path: Path) -> N
             receipt = await store.append("task-1", noted("b"), expected_version=0)
 
         assert receipt.last_version == 1
+
+
+async def test_closing_while_snapshots_are_saved_leaves_no_connection(path: Path) -> None:
+    threads = threading.active_count()
+    store = SQLiteStore(path)
+    await store.open()
+
+    async def save(version: int) -> None:
+        with suppress(StoreClosedError):
+            await store.save_snapshot(Snapshot("note-1", version, "f", b"{}"))
+
+    async with anyio.create_task_group() as group:
+        for version in range(1, 7):
+            group.start_soon(save, version)
+        await anyio.lowlevel.checkpoint()
+        group.start_soon(store.aclose)
+
+    assert threading.active_count() == threads

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.conftest import unchecked
 from tests.unit.aggregates.conftest import line, parse_all, to_bytes
 
 from backstory import ANY, DecodeError, EventStore, NewEvent, Repository, derive_event_id
@@ -156,7 +157,7 @@ async def test_export_ends_where_it_is_told_to(store: EventStore) -> None:
 
 
 async def test_damaged_event_stops_the_export_with_its_place(store: EventStore) -> None:
-    damaged = NewEvent(derive_event_id("damaged"), "agent:spawned", 1, b'{"role":7}', b"{}")
+    damaged = unchecked(derive_event_id("damaged"), "agent:spawned", 1, b'{"role":7}', b"{}")
     await store.append("agent-s/a", [damaged], expected_version=ANY)
 
     with pytest.raises(DecodeError, match="version 1 of stream 'agent-s/a'"):

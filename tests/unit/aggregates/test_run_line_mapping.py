@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 from tests.unit.aggregates.conftest import line
 
@@ -429,11 +430,13 @@ def run_lines(draw: st.DrawFn) -> dict[str, Any]:
     return further | drawn | {"swarm": draw(st.text("s/%\0é", min_size=1, max_size=4))}
 
 
+@settings(deadline=None)
 @for_all(run_lines())
 def test_any_valid_line_comes_back_equal_as_json(values: dict[str, Any]) -> None:
     assert exactly(exported(imported(values))) == exactly(values)
 
 
+@settings(deadline=None)
 @for_all(run_lines(), st.randoms(use_true_random=False))
 def test_order_of_keys_makes_no_other_event(values: dict[str, Any], random: Any) -> None:
     shuffled = list(values.items())
@@ -531,6 +534,7 @@ def test_event_of_a_type_that_is_not_the_formats_has_no_line() -> None:
     assert to_line(record("agent-s/a", newer)) is None
 
 
+@settings(deadline=None)
 @for_all(run_lines())
 def test_line_of_a_lived_event_becomes_the_same_event(values: dict[str, Any]) -> None:
     # Whatever a line can say, a program can have emitted: without the line's id and metadata.

@@ -11,6 +11,7 @@ import anyio
 import click
 import pytest
 from click.testing import CliRunner, Result
+from tests.conftest import unchecked
 from tests.unit.aggregates.conftest import line, to_bytes
 
 from backstory import ANY, DecodeError, Metadata, NewEvent, Repository, derive_event_id
@@ -182,7 +183,7 @@ def test_export_into_a_folder_that_is_not_there_is_an_error() -> None:
 
 async def damage(path: Path) -> None:
     async with SQLiteStore(path) as store:
-        damaged = NewEvent(derive_event_id("damaged"), "agent:spawned", 1, b'{"role":7}', b"{}")
+        damaged = unchecked(derive_event_id("damaged"), "agent:spawned", 1, b'{"role":7}', b"{}")
         await store.append("agent-s/a", [damaged], expected_version=ANY)
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 from tests.unit.aggregates.conftest import emitted, given
 
@@ -187,6 +188,7 @@ def test_member_id_escapes_what_would_divide_it(swarm: str, id: str, expected: s
     assert split_member_id(expected) == (swarm, id)
 
 
+@settings(deadline=None)
 @for_all(st.text(), st.text())
 def test_member_id_gives_back_any_swarm_and_id(swarm: str, id: str) -> None:
     assert split_member_id(member_id(swarm, id)) == (swarm, id)

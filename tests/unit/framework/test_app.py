@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.conftest import DEADLINE_SECONDS, Counted, Counter, Noted, drain, noted
+from tests.conftest import DEADLINE_SECONDS, Counted, Counter, Noted, drain, noted, unchecked
 
 from backstory import (
     ANY,
@@ -122,7 +122,7 @@ async def test_levels_below_are_reached_through_it(store: EventStore) -> None:
 
 async def test_replay_decodes_before_it_hands_out(store: EventStore) -> None:
     future = NewEvent.raw("x.future", b'{"a":1}', event_id=derive_event_id("x"))
-    damaged = NewEvent(derive_event_id("y"), "test:counted", 1, b'{"by":"x"}', b"{}")
+    damaged = unchecked(derive_event_id("y"), "test:counted", 1, b'{"by":"x"}', b"{}")
     for event in (*noted("a"), future, damaged):
         await store.append("note-1", [event], expected_version=ANY)
 

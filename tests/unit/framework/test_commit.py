@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.conftest import new_event, noted
+from tests.conftest import new_event, noted, unchecked
 
 from backstory import (
     ANY,
@@ -115,7 +115,7 @@ def test_group_knows_the_ids_of_its_own_batches() -> None:
 
 
 def test_batch_that_cannot_be_judged_fails_alone() -> None:
-    broken = NewEvent("no id at all", "t", 2**70, b"{}", b"{}")
+    broken = unchecked("no id at all", "t", 2**70, b"{}", b"{}")
 
     settlement = Book().settle(append("a-1", [broken]), append("a-1", noted("x"), NO_STREAM))
 

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from tests.conftest import DEADLINE_SECONDS, Counted, Noted, new_event, noted
+from tests.conftest import DEADLINE_SECONDS, Counted, Noted, new_event, noted, unchecked
 
 from backstory import (
     ANY,
@@ -24,6 +25,7 @@ from backstory import (
 )
 from backstory._projector import Projector, ProjectorState
 from backstory._snapshot import fingerprint_of
+from backstory.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -220,7 +222,7 @@ async def test_failed_projection_says_so_to_everybody(store: EventStore) -> None
 
 
 async def test_damaged_event_is_a_poison_event(store: EventStore) -> None:
-    event = NewEvent(
+    event = unchecked(
         "0191d7a6-0000-7000-8000-000000000001", "test:counted", 1, b'{"by":"x"}', b"{}"
     )
     receipt = await store.append("counter-1", [event], expected_version=ANY)
@@ -310,7 +312,7 @@ class Many(Projection):
 async def test_long_log_is_checkpointed_on_the_way(store: EventStore) -> None:
     for _ in range(11):
         await store.append("note-1", noted(*["a"] * 1_000), expected_version=ANY)
-    bad = NewEvent("0191d7a6-0000-7000-8000-000000000001", "test:counted", 1, b'{"by":"x"}', b"{}")
+    bad = unchecked("0191d7a6-0000-7000-8000-000000000001", "test:counted", 1, b'{"by":"x"}', b"{}")
     receipt = await store.append("counter-1", [bad], expected_version=ANY)
 
     async with running(store, Many) as projector:
@@ -321,3 +323,15 @@ async def test_long_log_is_checkpointed_on_the_way(store: EventStore) -> None:
     assert checkpoint is not None
     assert checkpoint.position >= 10_000
     assert checkpoint.model_json == b'{"total":%d}' % checkpoint.position
+
+
+async def test_checkpoint_that_cannot_be_saved_stops_nobody(tmp_path: Path) -> None:
+    async with SQLiteStore(tmp_path / "story.db") as store:
+        position = await count(store, 1, 2)
+
+    async with SQLiteStore(tmp_path / "story.db", read_only=True) as store:
+        async with running(store, Totals) as projector:
+            assert (await wait(projector, position)).total == 3
+
+        assert projector.state is ProjectorState.STOPPED
+        assert projector.error is None

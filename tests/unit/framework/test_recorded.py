@@ -141,3 +141,34 @@ def test_damaged_data_is_damaged_each_time() -> None:
     for _ in range(2):
         with pytest.raises(DecodeError):
             _ = event.data
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"event_id": "no id"},
+        {"event_id": ID.upper()},
+        {"type": "no type"},
+        {"schema_version": 0},
+        {"schema_version": 2**63},
+        {"data_json": b"{"},
+        {"data_json": b'{"text":"\xff"}'},
+        {"data_json": '{"text":"a"}'},
+        {"metadata_json": b"not json"},
+        {"metadata_json": b'{"tags":["x"]}'},
+        {"metadata_json": b'{"actor":""}'},
+        {"tags": ("x",)},
+    ],
+)
+def test_new_event_made_by_hand_is_checked_too(unfit: dict[str, Any]) -> None:
+    fit: dict[str, Any] = {
+        "event_id": ID,
+        "type": "x:happened",
+        "schema_version": 1,
+        "data_json": b"{}",
+        "metadata_json": b"{}",
+    }
+    assert NewEvent(**fit) == NewEvent.raw("x:happened", b"{}", event_id=ID)
+
+    with pytest.raises((EncodeError, InvalidInputError)):
+        NewEvent(**(fit | unfit))

@@ -81,6 +81,7 @@ class Writer:
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()
         self._is_closing = False
+        self._is_closed = False
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -99,7 +100,10 @@ class Writer:
             await asyncio.wait([self._task])
         for _, answer in self._queue:
             _answer(answer, StoreClosedError(store=self._store))
-        await self._discard()
+        async with self._turn:
+            # Who waits for a turn behind this one finds the writer closed.
+            self._is_closed = True
+            await self._discard()
 
     async def commit(self, batch: Batch) -> Answer:
         """Append a batch, all or nothing, with whatever else waits."""
@@ -123,6 +127,8 @@ class Writer:
 
     async def _transact(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._turn:
+            if self._is_closed:
+                raise StoreClosedError(store=self._store)
             try:
                 with translated(self._store, attempted):
                     connection = self._connection = self._connection or await self._connect()
