@@ -1,4 +1,4 @@
-"""Backstory: actor-based, asyncio event sourcing for systems of AI agents.
+"""Backstory: asyncio event sourcing for systems of AI agents.
 
 Aggregates decide, and emit domain events into a versioned stream each; projections follow the log
 and keep read models; everything can be replayed from any version. The names stand in the order in

@@ -57,7 +57,7 @@ class Backstory:
         """Wire the parts; `async with` starts them.
 
         Args:
-            store: A store's URL, or a store. One that is open already stays open.
+            store: A store's URL, or a store that is open, and stays open.
             projections: The projections to run; each name once.
             ids: Where event ids come from; version 7 UUIDs by default.
             attempt_count_max: How often `execute` tries before a conflict reaches the caller.

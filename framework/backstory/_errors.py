@@ -14,7 +14,7 @@
     │   ├── EncodeError               a value would not come back as it is             · nothing happened; mend the event
     │   ├── UnknownEventTypeError     no class for a stored type where one is needed   · register the class
     │   ├── DecodeError               stored data does not fit its class               · mend the class or upcast
-    │   └── UpcasterMissingError      stored in a schema version that cannot be read   · add the upcaster
+    │   └── UpcasterMissingError      stored in an older schema version than its class · keep the class at that version
     ├── DomainError                   an aggregate refused a command; subclass it      · nothing happened
     └── ProjectionError
         ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
@@ -218,7 +218,7 @@ class UpcasterMissingError(CodecError):
     def __init__(self, *, event_type: str, from_version: int, to_version: int) -> None:
         super().__init__(
             f"event {event_type!r} is stored in schema version {from_version} and its class is at "
-            f"{to_version}; add an upcaster from {from_version}"
+            f"{to_version}; nothing translates it, so keep the class at {from_version}"
         )
         self.event_type = event_type
         """The stored type."""

@@ -124,7 +124,7 @@ class TimeOrderedIds:
     def new(self) -> str:
         """Return a fresh id, greater than every one returned before."""
         millisecond = time.time_ns() // 1_000_000
-        fresh = millisecond << 74 | int.from_bytes(os.urandom(9), "big") & (1 << 72) - 1
+        fresh = millisecond << 74 | int.from_bytes(os.urandom(9), "big")
         # The count goes up by a random step, so that ids of one millisecond stay hard to guess.
         step = int.from_bytes(os.urandom(4), "big") + 1
         self._last = value = max(fresh, self._last + step)

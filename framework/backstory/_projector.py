@@ -101,7 +101,7 @@ class Projector(Generic[P]):
             ProjectionBehindError: It did not within the time limit.
         """
         with anyio.move_on_after(timeout_seconds):
-            while self.error is None and self.position < position:
+            while self.error is None and self.position < position and self._is_going:
                 await self._moved.wait()
         if self.error is not None:
             raise self.error
@@ -113,6 +113,10 @@ class Projector(Generic[P]):
                 timeout_seconds=timeout_seconds,
             )
         return self.model
+
+    @property
+    def _is_going(self) -> bool:
+        return self.state in (ProjectorState.STARTING, ProjectorState.RUNNING)
 
     async def _restore(self) -> None:
         checkpoint = await self._store.load_checkpoint(self._class.projection_name)

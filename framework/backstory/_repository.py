@@ -101,10 +101,16 @@ class Repository:
             DomainError: The command refused; nothing was written.
             EncodeError: An event would not come back equal; nothing was written.
             VersionConflictError: Other writers were first, each time; nothing was written.
+            DuplicateEventError: The idempotency key was used for another command; nothing was
+                written.
             UnknownEventTypeError: The stream holds an event that this program does not know.
+            DecodeError: The stream holds an event that does not fit its class.
+            UpcasterMissingError: The stream holds an event of an older schema version.
+            CorruptLogError: The stream has a gap.
             ConfigurationError: `command` is no command of a concrete aggregate class.
             InvalidInputError: The id, or the append, is outside the limits.
             StoreUnavailableError: The store did not do it; see its `outcome_unknown`.
+            StoreClosedError: The store is not open.
         """
         return await self.using().execute(command, id, *args, **kwargs)
 
@@ -176,7 +182,11 @@ class Repository:
                 stream has not reached `at_version`.
             UnknownEventTypeError: The stream holds an event that this program does not know.
             DecodeError: A stored event does not fit its class.
+            UpcasterMissingError: An event is stored in an older schema version.
+            CorruptLogError: The stream has a gap.
+            ConfigurationError: The class is abstract.
             StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
         """
         if sum(moment is not None for moment in (at_version, at_position, at_time)) > 1:
             raise InvalidInputError(
@@ -192,7 +202,8 @@ class Repository:
     async def save(self, aggregate: Aggregate, *, context: Context | None = None) -> Receipt | None:
         """Append what the commands on a loaded aggregate have decided.
 
-        When this raises, drop the aggregate and load it again: its state is ahead of the facts.
+        When this raises, or a command on the aggregate did, drop it and load it again: its state is
+        ahead of the facts, and what a refused command emitted before it refused is not to be saved.
 
         Args:
             aggregate: One from `load`.
@@ -203,7 +214,10 @@ class Repository:
 
         Raises:
             VersionConflictError: The stream has moved on since the load; nothing was written.
+            InvalidInputError: The context or the append is outside the limits.
+            EncodeError: The context's free keys hold what is no JSON value.
             StoreUnavailableError: The store did not do it; see its `outcome_unknown`.
+            StoreClosedError: The store is not open.
         """
         return await self.append_emitted(
             aggregate, metadata=(context or ambient()).metadata(self._ids.new()), key=None
@@ -339,7 +353,10 @@ class Repository:
         if self._background is None:
             await self._save_snapshot(snapshot)
         else:
-            self._background.start_soon(self._save_snapshot, snapshot)
+            try:
+                self._background.start_soon(self._save_snapshot, snapshot)
+            except RuntimeError:  # the group is over, and the events are appended all the same
+                await self._save_snapshot(snapshot)
 
     async def _save_snapshot(self, snapshot: Snapshot) -> None:
         try:

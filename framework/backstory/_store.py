@@ -210,7 +210,7 @@ class EventStore(ABC):
                 yield recorded
             if page.is_last:
                 return
-            limit = limit and limit - len(page.events)
+            limit = None if limit is None else limit - len(page.events)
             if backward:
                 until_version = page.events[-1].version - 1
             else:
@@ -255,7 +255,7 @@ class EventStore(ABC):
                 yield recorded
             if page.is_last:
                 return
-            limit = limit and limit - len(page.events)
+            limit = None if limit is None else limit - len(page.events)
             if backward:
                 until_position = page.events[-1].position - 1
             else:

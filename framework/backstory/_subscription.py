@@ -109,7 +109,7 @@ class Subscription:
         return self.state is SubscriptionState.LIVE
 
     async def wait_caught_up(self) -> None:
-        """Return when the subscription has been live once.
+        """Return when the subscription has been live once, or has stopped.
 
         Somebody else must be iterating it meanwhile.
         """
@@ -135,7 +135,11 @@ class Subscription:
         For readers that handle many events at a time. A page may hold no event, where the filter
         left all of them out; `position` is behind the page.
         """
-        page = await self._read()
+        if self._events:  # left over from an iteration
+            page: Page | None = Page(list(self._events), self._reached, is_last=False)
+            self._events.clear()
+        else:
+            page = await self._read()
         self.position = self._reached
         return page
 
@@ -172,5 +176,6 @@ class Subscription:
         """End the subscription: its iteration ends once the events at hand are taken."""
         self._is_stopped = True
         self.state = SubscriptionState.STOPPED
+        self._caught_up.set()
         if self._waiting is not None:
             self._waiting.cancel()

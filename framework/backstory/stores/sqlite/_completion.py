@@ -24,5 +24,7 @@ async def complete(work: "Coroutine[Any, Any, T] | asyncio.Task[T]") -> T:
             except asyncio.CancelledError as error:
                 cancelled = error
     if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not complain of it
         raise cancelled
     return task.result()

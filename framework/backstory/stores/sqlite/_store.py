@@ -36,7 +36,6 @@ T = TypeVar("T")
 Values = Sequence[object] | Mapping[str, object]
 
 _READER_COUNT_MAX: Final = 4
-_CHUNK_EVENT_COUNT: Final = 100
 _PAGE_BYTES_MAX: Final = 4_000_000
 _SYNCHRONOUS: Final = {Durability.FSYNC: "FULL", Durability.BUFFERED: "NORMAL"}
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -98,6 +97,7 @@ class SQLiteStore(EventStore):
         self._watcher: Connection | None = None
         self._is_begun = False  # from the beginning of open to the end of aclose
         self._is_open = False
+        self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._clock = clock or SystemClock()
         self._poll_interval_seconds = poll_interval_seconds
@@ -127,8 +127,9 @@ class SQLiteStore(EventStore):
             raise ConfigurationError(f"{self._name} is open already; make one store for each block")
         self._is_begun = True
         self._start()  # afresh, so that a store can be opened again
+        self._opening = asyncio.create_task(self._open(), name=f"opening of {self._name}")
         try:
-            await complete(self._open())
+            await complete(self._opening)
         except BaseException:
             await self.aclose()
             raise
@@ -213,6 +214,10 @@ class SQLiteStore(EventStore):
         await complete(self._closing)
 
     async def _let_go(self) -> None:
+        if self._opening is not None:
+            # Closed by another task while it opens: what it begins is let go of too.
+            await asyncio.wait([self._opening])
+            self._is_open = False
         async with AsyncExitStack() as closing:
             # Done from the last to the first, each whatever became of the ones before.
             closing.callback(self._forget)
@@ -224,7 +229,7 @@ class SQLiteStore(EventStore):
 
     def _forget(self) -> None:
         self._is_begun = False
-        self._closing = self._watcher = None
+        self._opening = self._closing = self._watcher = None
         self._readers.clear()
 
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
@@ -396,9 +401,9 @@ def _read_events(
     cursor = db.execute(query.sql, query.parameters)
     events: list[RecordedEvent] = []
     size = 0
-    while rows := cursor.fetchmany(_CHUNK_EVENT_COUNT):
-        events += [RecordedEvent(*row) for row in rows]
-        size += sum(len(row[8]) for row in rows)
+    for row in cursor:
+        events.append(RecordedEvent(*row))
+        size += len(row[7]) + len(row[8])
         if size > _PAGE_BYTES_MAX:
             cursor.close()
             return events, False

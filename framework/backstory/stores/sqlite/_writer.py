@@ -37,7 +37,7 @@ from backstory._commit import (
     settle,
 )
 from backstory._errors import BackstoryError, StoreClosedError, StoreUnavailableError
-from backstory._limits import APPEND_EVENT_COUNT_MAX
+from backstory._limits import APPEND_BYTES_MAX, APPEND_EVENT_COUNT_MAX
 from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
 from backstory.stores.sqlite._connection import Connection, translated
@@ -162,17 +162,19 @@ class Writer:
                 await self._write(group)
 
     def _take(self) -> list[tuple[Batch, "asyncio.Future[Answer]"]]:
+        """Take what one transaction holds: as much as the largest single append may be."""
         group: list[tuple[Batch, asyncio.Future[Answer]]] = []
-        count = 0
+        event_count = byte_count = 0
         while self._queue:
             batch, answer = self._queue[0]
-            size = sum(len(part.events) for part in batch)
-            if group and count + size > APPEND_EVENT_COUNT_MAX:
+            event_count += sum(len(part.events) for part in batch)
+            byte_count += sum(len(event.data_json) for part in batch for event in part.events)
+            is_full = event_count > APPEND_EVENT_COUNT_MAX or byte_count > APPEND_BYTES_MAX
+            if group and is_full:
                 break
             self._queue.popleft()
             if not answer.done():  # else its caller was cancelled
                 group.append((batch, answer))
-                count += size
         return group
 
     async def _write(self, group: list[tuple[Batch, "asyncio.Future[Answer]"]]) -> None:
