@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import signal
 import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -85,7 +86,7 @@ def _print_summary(summary: ImportSummary) -> None:
 @contextmanager
 def _lines(file: str) -> Generator[Iterable[bytes]]:
     """Open a file of lines, and show on a terminal how far it is read."""
-    with click.open_file(file, "rb") as opened:
+    with _interruptible(), click.open_file(file, "rb") as opened:
         buffered = io.BufferedReader(cast("io.RawIOBase", opened))
         try:
             is_compressed = buffered.peek(2)[:2] == _GZIP_MAGIC
@@ -95,6 +96,16 @@ def _lines(file: str) -> Generator[Iterable[bytes]]:
         finally:
             # Standard input is not ours to close.
             buffered.detach()
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Let Ctrl-C end a read that waits: the event loop's own handler cancels only what awaits."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _watched(source: BinaryIO, file: str, advance: Callable[[], None]) -> Iterator[bytes]:

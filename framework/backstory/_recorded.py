@@ -160,7 +160,9 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
         # and cost a replay a tenth of its speed. Hidden, or every attribute would type-check.
         def __getattr__(self, name: str) -> Event | Metadata:
             if name not in _DECODERS:
-                raise AttributeError(f"a RecordedEvent has no {name!r}")
+                raise AttributeError(
+                    f"a RecordedEvent has no {name!r}; the event itself is its `data`"
+                )
             value = _DECODERS[name](self)
             force_setattr(self, name, value)
             return value

@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from inspect import ismethod
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -48,7 +49,7 @@ A = TypeVar("A", bound=Aggregate)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ATTEMPT_COUNT_MAX: Final = 10
+ATTEMPT_COUNT_MAX: Final = 25
 _BACKOFF_SECONDS: Final = 0.001
 _BACKOFF_SECONDS_MAX: Final = 0.1
 
@@ -88,7 +89,8 @@ class Repository:
 
             await repository.execute(Task.complete, "write-docs", pages=3)
 
-        On a conflict the aggregate is loaded again and the command decides again, up to 10 times.
+        On a conflict the aggregate is loaded again and the command decides again, up to 25 times
+        in all, with growing random pauses.
         Cancelled, the append may still happen, or not.
 
         Args:
@@ -275,6 +277,9 @@ class Repository:
         return 0
 
     async def _version_at_time(self, stream_id: str, moment: datetime) -> int | None:
+        if moment.tzinfo is None:
+            reason = "must have a time zone, such as datetime.now(UTC) has"
+            raise InvalidInputError(argument="at_time", found=repr(moment), reason=reason)
         later = self.store.read_stream(stream_id, where=where(recorded_after=moment), limit=1)
         async for recorded in later:
             return recorded.version - 1
@@ -450,7 +455,7 @@ class Scope:
 
 
 def _aggregate_of(command: Callable[..., Any]) -> type[Aggregate]:
-    cls = getattr(command, "aggregate", None)
+    cls = None if ismethod(command) else getattr(command, "aggregate", None)
     if not (isinstance(cls, type) and issubclass(cls, Aggregate)):
         raise ConfigurationError(
             f"{getattr(command, '__qualname__', command)!r} is no command: pass a public method of "

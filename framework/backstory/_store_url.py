@@ -89,8 +89,15 @@ def _open_in_memory(url: StoreURL, _read_only: bool) -> EventStore:  # noqa: FBT
     return store
 
 
+def _durability(text: str) -> Durability:
+    known = [durability.value for durability in Durability]
+    if text not in known:
+        raise ValueError(f"{text!r} is none of {', '.join(known)}")
+    return Durability(text)
+
+
 _SQLITE_SETTINGS: Final[dict[str, Callable[[str], Any]]] = {
-    "durability": Durability,
+    "durability": _durability,
     "busy_timeout_seconds": float,
     "poll_interval_seconds": float,
 }

@@ -19,7 +19,9 @@ from backstory import ANY, Metadata, NewEvent, Repository
 from backstory.cli._main import backstory as program
 from backstory.stores.sqlite import SQLiteStore
 
-PROGRAM = [sys.executable, "-c", "from backstory.cli import main; main()"]
+# A shell starts what runs in the background with SIGINT ignored, and so the tests with it.
+START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PROGRAM = [sys.executable, "-c", f"{START}; from backstory.__main__ import main; main()"]
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +140,19 @@ async def test_state_shows_an_aggregate_as_it_was(tmp_path: Path) -> None:
     assert total("--at-version", "2") == 12
     assert total("--at-position", "1") == 5
     assert total("--at-time", "2000-01-01") == 0
+    assert total("--at-time", "2100-01-01T07:02:10.971876+02:00") == 21
+
+
+def test_state_imports_from_the_current_folder(tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path)
+    (tmp_path / "shop.py").write_text(
+        "from backstory import Aggregate\nclass Note(Aggregate, category='note'): pass\n",
+        encoding="utf-8",
+    )
+
+    run = backstory(tmp_path, "state", "note", "one", "--import", "shop", "--json")
+
+    assert "test:noted" in run.stderr  # found, and folded as far as its events are known
 
 
 async def test_state_beyond_the_last_version_is_refused(tmp_path: Path) -> None:
@@ -246,6 +261,7 @@ def started(folder: Path, *arguments: str) -> Generator["subprocess.Popen[str]"]
         [*PROGRAM, *arguments],
         cwd=folder,
         env=environment(folder),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -255,6 +271,45 @@ def started(folder: Path, *arguments: str) -> Generator["subprocess.Popen[str]"]
             yield program
         finally:
             program.kill()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one child")
+def test_interrupt_ends_an_import_that_waits_for_lines(tmp_path: Path) -> None:
+    with started(tmp_path, "import", "-") as importing:
+        while not (tmp_path / "story.db-wal").exists():
+            assert importing.poll() is None
+        importing.send_signal(signal.SIGINT)
+        code = importing.wait(timeout=60)
+
+    assert code == 130
+
+
+def test_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path)
+
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        run = subprocess.run(
+            [*PROGRAM, "log"],
+            env=environment(tmp_path),
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+        )
+
+    assert run.returncode == 1
+    assert run.stderr.startswith("backstory: ")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_file_that_is_no_database_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "story.db").write_text("hello", encoding="utf-8")
+
+    run = backstory(tmp_path, "log")
+
+    assert run.returncode == 1
+    assert "is no SQLite file" in run.stderr
 
 
 def output(program: "subprocess.Popen[str]") -> IO[str]:

@@ -199,7 +199,7 @@ async def test_file_that_is_no_database_is_refused_untouched(path: Path) -> None
     before = folder_of(path)
 
     for read_only in (False, True):
-        with pytest.raises((ConfigurationError, CorruptLogError), match="not a database"):
+        with pytest.raises((ConfigurationError, CorruptLogError), match="is no SQLite file"):
             await SQLiteStore(path, read_only=read_only).open()
 
     assert folder_of(path) == before

@@ -1,6 +1,6 @@
 """`backstory log`: the events of a store, as lines."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 import click
@@ -9,6 +9,7 @@ from msgspec import Struct
 from backstory._filter import EventFilter, where
 from backstory._recorded import RecordedEvent
 from backstory._store import EventStore
+from backstory.cli._moment import MOMENT
 from backstory.cli._output import print_line, printable
 from backstory.cli._session import json_option, open_store, run, store_option
 
@@ -23,8 +24,8 @@ _DATA_WIDTH = 80
 @click.option("--tag", "tags", multiple=True, help="Only with this tag; repeated, with all.")
 @click.option("--correlation", help="Only with this correlation id.")
 @click.option("--actor", help="Only caused by this actor.")
-@click.option("--recorded-after", type=click.DateTime(), help="Only later than this, in UTC.")
-@click.option("--recorded-until", type=click.DateTime(), help="Only up to this time, in UTC.")
+@click.option("--recorded-after", type=MOMENT, help="Only later than this time.")
+@click.option("--recorded-until", type=MOMENT, help="Only up to this time.")
 @click.option("--limit", type=click.IntRange(0), help="At most so many events.")
 @click.option("--backward", is_flag=True, help="The newest first.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is appended; end with Ctrl-C.")
@@ -49,8 +50,8 @@ def log(
 ) -> None:
     """Print the events of the store in the order of their positions.
 
-    A line holds position, time, stream, version, type and the beginning of the data; with --json
-    it is the whole event.
+    A line holds position, time, stream, version, type, actor and the beginning of the data; with
+    --json it is the whole event.
 
     \b
     Examples:
@@ -66,8 +67,8 @@ def log(
         tags=tags,
         correlation_id=correlation,
         actor=actor,
-        recorded_after=_utc(recorded_after),
-        recorded_until=_utc(recorded_until),
+        recorded_after=recorded_after,
+        recorded_until=recorded_until,
     )
     read = _Read(after, until, wanted, limit, backward, follow)
     run(partial(_print_log, store, read, as_json=as_json))
@@ -116,8 +117,7 @@ def print_event(recorded: RecordedEvent, *, as_json: bool) -> None:
     shown = data if len(data) <= _DATA_WIDTH else data[: _DATA_WIDTH - 1] + "…"
     time = f"{recorded.recorded_at:%Y-%m-%d %H:%M:%S}"
     place = f"{printable(recorded.stream_id)} {recorded.version}"
-    print_line(f"{recorded.position:>8}  {time}  {place}  {printable(recorded.type)}  {shown}")
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
+    actor = f"  by {printable(who)}" if (who := recorded.metadata.actor) else ""
+    print_line(
+        f"{recorded.position:>8}  {time}  {place}  {printable(recorded.type)}{actor}  {shown}"
+    )

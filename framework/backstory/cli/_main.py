@@ -82,8 +82,6 @@ def main() -> None:
 def _exit_code() -> int:
     try:
         code = backstory.main(standalone_mode=False)
-    except click.exceptions.Exit as stopped:
-        return stopped.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -96,4 +94,9 @@ def _exit_code() -> int:
         # Nobody reads on. What is still buffered must not raise again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
+    except OSError as error:
+        # A file, or standard output, that cannot be written; stores say so by errors of their own.
+        click.echo(f"backstory: {error}", err=True)
+        sys.stdout = None  # what is still buffered cannot be written either
+        return _FAILED
     return code if isinstance(code, int) else 0

@@ -1,9 +1,11 @@
 """`backstory state`: an aggregate as it is, or as it was."""
 
-from datetime import UTC, datetime
+import sys
+from datetime import datetime
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -12,6 +14,7 @@ import msgspec
 from backstory._aggregate import Aggregate
 from backstory._errors import ConfigurationError, StreamNotFoundError
 from backstory._repository import Repository
+from backstory.cli._moment import MOMENT
 from backstory.cli._output import print_fields, print_json
 from backstory.cli._session import json_option, open_store, run, store_option
 
@@ -21,7 +24,7 @@ from backstory.cli._session import json_option, open_store, run, store_option
 @click.argument("id")
 @click.option("--at-version", type=click.IntRange(0), help="As it was at this version.")
 @click.option("--at-position", type=click.IntRange(0), help="As it was at this position.")
-@click.option("--at-time", type=click.DateTime(), help="As it was at this time, in UTC.")
+@click.option("--at-time", type=MOMENT, help="As it was at this time.")
 @click.option("--import", "modules", multiple=True, help="Import this module of yours first.")
 @store_option
 @json_option
@@ -39,16 +42,17 @@ def state(
     """Print the state of the aggregate ID of CATEGORY, folded from its events.
 
     The category's class is found among those that installed packages name (entry point group
-    `backstory.aggregates`), and in the modules named with --import.
+    `backstory.aggregates`), and in the modules named with --import, which may lie in the current
+    folder.
 
     \b
     Examples:
         backstory state task write-docs
         backstory state task write-docs --at-version 1 --json
     """  # noqa: D301 - \b keeps click from wrapping
-    moments = {"at_version": at_version, "at_position": at_position}
+    moments: dict[str, Any] = {"at_version": at_version, "at_position": at_position}
     if at_time is not None:
-        moments["at_time"] = at_time.replace(tzinfo=UTC)  # type: ignore[assignment]  # passed on by name
+        moments["at_time"] = at_time
     if sum(moment is not None for moment in moments.values()) > 1:
         raise click.UsageError("give one of --at-version, --at-position and --at-time")
     aggregate = _aggregate_class(category, modules)
@@ -75,6 +79,8 @@ async def _print_state(
 
 
 def _aggregate_class(category: str, modules: tuple[str, ...]) -> type[Aggregate]:
+    # A script has the folder of its program on the path, and not the one that it is called in.
+    sys.path.insert(0, str(Path.cwd()))
     for name in modules:
         try:
             module = import_module(name)

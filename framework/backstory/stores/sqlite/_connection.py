@@ -10,15 +10,13 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import aiosqlite
 
-from backstory._errors import CorruptLogError, StoreUnavailableError
+from backstory._errors import ConfigurationError, CorruptLogError, StoreUnavailableError
 
 T = TypeVar("T")
-
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class Connection:
@@ -74,13 +72,18 @@ def translated(store: str, attempted: str, *, outcome_unknown: bool = False) -> 
 
     Raises:
         CorruptLogError: The file is damaged.
+        ConfigurationError: It is no SQLite file at all.
         StoreUnavailableError: Anything else that SQLite says.
     """
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _DAMAGED:
+        if code == sqlite3.SQLITE_NOTADB:
+            raise ConfigurationError(
+                f"{store} is no SQLite file, and so no Backstory store; name another file"
+            ) from error
+        if code == sqlite3.SQLITE_CORRUPT:
             raise CorruptLogError(where=store, position=0, reason=str(error)) from error
         raise StoreUnavailableError(
             store=store,
