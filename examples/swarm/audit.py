@@ -20,6 +20,8 @@ from msgspec import Struct
 Interface = Mapping[str, bool]
 """The names that a file offers, each with whether it is described."""
 
+AUDITED: Final = "<audited>"
+"""What an audited file is called in the parser's warnings, which are none of this program's."""
 ANY_NAME: Final = "*"
 """In an interface: names that only running the file would tell."""
 FUNCTION_LINES_MAX: Final = 40
@@ -75,7 +77,7 @@ def parse(source: bytes) -> ast.Module:
         UnreadableError: It has none.
     """
     with _readable():
-        return ast.parse(source)
+        return ast.parse(source, AUDITED)
 
 
 @contextmanager
@@ -207,7 +209,7 @@ def _interface(
 def _bound(tree: ast.Module, source: bytes) -> list[str]:
     """Return the names that are bound at the top of a file; `*` when it makes some up."""
     with _readable():  # the second pass of the compiler finds what the parser lets through
-        table = symtable.symtable(decode_source(source), "<audited>", "exec")
+        table = symtable.symtable(decode_source(source), AUDITED, "exec")
     names = [each.get_name() for each in table.get_symbols() if each.is_local()]
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     called = [function.id for function in calls if isinstance(function, ast.Name)]

@@ -5,6 +5,8 @@ after a crash exactly what the one before knew, and decides on the same grounds:
 that waits stands the event that is the cause of what will be decided about it.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
 from backstory import Projection, RecordedEvent, on
@@ -35,11 +37,11 @@ from backstory_aggregates.task import (
 
 SURVEY, AUDIT, REPORT = "survey", "audit", "report"
 """The phases of a swarm, and the types of the tasks that make them up."""
-ATTEMPT_COUNT_MAX = 2
+ATTEMPT_COUNT_MAX: Final = 2
 """A task that has failed so often has failed for good."""
-PAUSED = "paused"
-"""The phase of a swarm that was interrupted and waits to be started again."""
-RUN_TAG = "run:"
+PAUSED: Final = "paused"
+"""The phase of a swarm that was interrupted, until it is started again."""
+RUN_TAG: Final = "run:"
 """What the tag begins with that every event has of the process that recorded it."""
 
 
@@ -58,6 +60,10 @@ class Place(Struct):
     """Tasks that come first and are not settled."""
     holds_up: list[str] = []
     """Tasks that wait for this one."""
+    obstructed_by: list[str] = []
+    """Tasks that it waited for in vain."""
+    agent: str | None = None
+    """Who has it, or had it last."""
     failed_agents: list[str] = []
     """Who failed at it."""
 
@@ -70,7 +76,10 @@ class SwarmBoard(Struct):
     max_agents: int = 0
     is_terminated: bool = False
     run: str = ""
-    """The tag of the process that coordinates it; the last one to say so."""
+    """The tag of the process that coordinates it: the last one to begin, to go on, or to lead it
+    into another phase."""
+    run_cause: Cause = Cause()
+    """What it said so with."""
     phase: str | None = None
     phase_before: str | None = None
     phase_cause: Cause = Cause()
@@ -86,22 +95,23 @@ class SwarmBoard(Struct):
 
     places: dict[str, Place] = {}
     """Every task."""
+    # A task stands in one of these piles, or in none while it waits for others.
     ready: dict[str, Cause] = {}
-    """Tasks that could be queued, with their causes."""
+    """Tasks that could be queued."""
     queued: dict[str, Cause] = {}
-    """Tasks that wait for an agent, likewise."""
-    under_way: dict[str, str] = {}
-    """Tasks that an agent has been given, with their agents."""
-    obstructed: dict[str, tuple[str, Cause]] = {}
-    """Tasks that will never have all they wait for: the task that failed, and the cause."""
+    """Tasks that wait for an agent."""
+    under_way: dict[str, Cause] = {}
+    """Tasks that an agent has been given."""
+    obstructed: dict[str, Cause] = {}
+    """Tasks that will never have all they wait for."""
     blocked: dict[str, Cause] = {}
-    """Tasks that are recorded as blocked, with their causes."""
+    """Tasks of which this is recorded."""
     settled: dict[str, Cause] = {}
-    """Tasks that are completed or have failed for good, with the event that says so."""
+    """Tasks that are completed or have failed for good; they stay here."""
 
     spawned_count: int = 0
-    agents: dict[str, Cause] = {}
-    """Agents that have neither stopped nor failed, with the event that brought them in."""
+    agents: dict[str, str] = {}
+    """Agents that have neither stopped nor failed, with the tag of the process they belong to."""
     idle: dict[str, Cause] = {}
     """Those of them that wait for a task, with their causes."""
     departure_cause: Cause = Cause()
@@ -112,57 +122,76 @@ class SwarmBoard(Struct):
         """Whether it was interrupted and nobody works any more."""
         return self.phase == PAUSED and not self.agents
 
+    def lead(self, recorded: RecordedEvent) -> None:
+        """Hand the swarm to the process that has recorded an event."""
+        self.run, self.run_cause = _run(recorded), _cause(recorded)
+
+    def place(self, task: str) -> Place:
+        """Return the place of a task, which others may have named before it was created."""
+        return self.places.setdefault(task, Place())
+
+    def move(self, task: str, pile: dict[str, Cause], cause: Cause) -> None:
+        """Put a task onto a pile, unless it is settled."""
+        for other in (self.ready, self.queued, self.under_way, self.obstructed, self.blocked):
+            other.pop(task, None)
+        if task not in self.settled:
+            pile[task] = cause
+
     def create(self, task: str, event: TaskCreated, cause: Cause) -> None:
         """Give a new task its place behind those that it depends on."""
-        waits_for = set(event.dependencies or ()) - self.settled.keys()
-        place = self._place(task)
-        place.task_type, place.waits_for = event.task_type, waits_for
+        place = self.place(task)
+        place.task_type = event.task_type
+        place.waits_for = set(event.dependencies or ()) - self.settled.keys()
         self.audit_count += event.task_type == AUDIT
-        for first in waits_for:
-            self._place(first).holds_up.append(task)
-        if not waits_for:
-            self.ready[task] = cause
-
-    def settle(self, task: str, cause: Cause, *, is_failed: bool) -> None:
-        """Let go on what waited for a task."""
-        self.under_way.pop(task, None)
-        self.settled[task] = cause
-        self.audited_count += self._place(task).task_type == AUDIT
-        for waiting in self.places[task].holds_up:
-            self.places[waiting].waits_for.discard(task)
-            if is_failed:
-                self.obstructed.setdefault(waiting, (task, cause))
-            elif not self.places[waiting].waits_for and waiting not in self.hampered:
-                self.ready[waiting] = cause
-
-    @property
-    def hampered(self) -> set[str]:
-        """Tasks that are blocked or are to be."""
-        return {*self.blocked, *self.obstructed}
+        for first in place.waits_for:
+            self.place(first).holds_up.append(task)
+        if not place.waits_for:
+            self.move(task, self.ready, cause)
 
     def fail(self, task: str, cause: Cause) -> None:
         """Let a task be tried again, by somebody else, or settle it."""
-        agent = self.under_way.pop(task, "")
+        place = self.place(task)
+        if place.agent is not None:
+            place.failed_agents.append(place.agent)
+            self.rest(place.agent, cause)
+        if len(place.failed_agents) < ATTEMPT_COUNT_MAX:
+            self.move(task, self.ready, cause)
+        else:
+            self.settle(task, cause)
+            for waiting in place.holds_up:
+                self.place(waiting).obstructed_by.append(task)
+                self.move(waiting, self.obstructed, cause)
+
+    def settle(self, task: str, cause: Cause) -> None:
+        """Let go on what waited for a task."""
+        if task in self.settled:
+            return
+        self.move(task, self.settled, cause)
+        self.audited_count += self.place(task).task_type == AUDIT
+        for waiting in self.place(task).holds_up:
+            place = self.place(waiting)
+            place.waits_for.discard(task)
+            if not place.waits_for and not place.obstructed_by:
+                self.move(waiting, self.ready, cause)
+
+    def assign(self, task: str, agent: str, cause: Cause) -> None:
+        """Give a task to an agent."""
+        self.place(task).agent = agent
+        self.idle.pop(agent, None)
+        self.move(task, self.under_way, cause)
+
+    def rest(self, agent: str, cause: Cause) -> None:
+        """Let an agent wait for a task, if it is still there."""
         if agent in self.agents:
             self.idle[agent] = cause
-        failed_agents = self._place(task).failed_agents
-        failed_agents.append(agent)
-        if len(failed_agents) < ATTEMPT_COUNT_MAX:
-            self.ready[task] = cause
-        else:
-            self.settle(task, cause, is_failed=True)
-
-    def _place(self, task: str) -> Place:
-        return self.places.setdefault(task, Place())
 
     def leave(self, agent: str, cause: Cause) -> None:
         """Take an agent off the board; what it had under way can be queued again."""
         self.agents.pop(agent, None)
         self.idle.pop(agent, None)
         self.departure_cause = cause
-        for task in [task for task, by in self.under_way.items() if by == agent]:
-            del self.under_way[task]
-            self.ready[task] = cause
+        for task in [task for task in self.under_way if self.place(task).agent == agent]:
+            self.move(task, self.ready, cause)
 
 
 class Board(Projection):
@@ -186,18 +215,19 @@ class Board(Projection):
         board.correlation_id = recorded.metadata.correlation_id
         board.folder = str((event.config or {}).get("folder", ""))
         board.max_agents = event.max_agents or 0
-        board.run, board.phase_cause = _run(recorded), _cause(recorded)
+        board.phase_cause = _cause(recorded)
+        board.lead(recorded)
 
     @on(SwarmPhaseChanged)
     def _phase_changed(self, event: SwarmPhaseChanged, recorded: RecordedEvent) -> None:
         board = self._of(recorded)
         board.phase_before, board.phase = board.phase, event.new_phase
         board.phase_cause = board.staffing_cause = _cause(recorded)
-        board.run = _run(recorded)
+        board.lead(recorded)
 
     @on(SwarmErrorOccurred)
     def _error_occurred(self, event: SwarmErrorOccurred, recorded: RecordedEvent) -> None:
-        self._of(recorded).run = _run(recorded)
+        self._of(recorded).lead(recorded)
 
     @on(SwarmScaled)
     def _scaled(self, event: SwarmScaled, recorded: RecordedEvent) -> None:
@@ -222,19 +252,16 @@ class Board(Projection):
     @on(TaskQueued)
     def _queued(self, event: TaskQueued, recorded: RecordedEvent) -> None:
         board = self._of(recorded)
-        board.ready.pop(recorded.id, None)
-        board.blocked.pop(recorded.id, None)
-        board.queued[recorded.id] = _cause(recorded)
+        board.move(recorded.id, board.queued, _cause(recorded))
 
     @on(TaskBlocked)
     def _blocked(self, event: TaskBlocked, recorded: RecordedEvent) -> None:
         board = self._of(recorded)
-        board.obstructed.pop(recorded.id, None)
-        board.blocked[recorded.id] = _cause(recorded)
+        board.move(recorded.id, board.blocked, _cause(recorded))
 
     @on(TaskCompleted)
     def _completed(self, event: TaskCompleted, recorded: RecordedEvent) -> None:
-        self._of(recorded).settle(recorded.id, _cause(recorded), is_failed=False)
+        self._of(recorded).settle(recorded.id, _cause(recorded))
 
     @on(TaskFailed)
     def _failed(self, event: TaskFailed, recorded: RecordedEvent) -> None:
@@ -244,22 +271,19 @@ class Board(Projection):
     def _spawned(self, event: AgentSpawned, recorded: RecordedEvent) -> None:
         board = self._of(recorded)
         board.spawned_count += 1
-        board.agents[recorded.id] = _cause(recorded)
+        board.agents[recorded.id] = _run(recorded)
 
     @on(AgentStarted)
     def _started(self, event: AgentStarted, recorded: RecordedEvent) -> None:
-        self._of(recorded).idle[recorded.id] = _cause(recorded)
+        self._of(recorded).rest(recorded.id, _cause(recorded))
 
     @on(AgentTaskAssigned)
     def _assigned(self, event: AgentTaskAssigned, recorded: RecordedEvent) -> None:
-        board, task = self._of(recorded), event.task_id or ""
-        board.queued.pop(task, None)
-        board.idle.pop(recorded.id, None)
-        board.under_way[task] = recorded.id
+        self._of(recorded).assign(event.task_id or "", recorded.id, _cause(recorded))
 
     @on(AgentTaskCompleted)
     def _task_completed(self, event: AgentTaskCompleted, recorded: RecordedEvent) -> None:
-        self._of(recorded).idle[recorded.id] = _cause(recorded)
+        self._of(recorded).rest(recorded.id, _cause(recorded))
 
     @on(AgentStopped)
     def _stopped(self, event: AgentStopped, recorded: RecordedEvent) -> None:

@@ -10,19 +10,19 @@ had found there.
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Final
 
 import anyio
 from msgspec import Struct
 
-from backstory import Backstory, Scope, stream_id_of, where
+from backstory import Backstory, Scope, where
 from backstory_aggregates import Agent, AgentError, Swarm, Task, TaskError, member_id
 from board import AUDIT, PAUSED, REPORT, SURVEY, Board, Cause, SwarmBoard
-from streams import last_recorded
 
-OPERATOR = "operator"
+OPERATOR: Final = "operator"
 """The actor of what a person did: begin, interrupt and start again. It has no cause in the log."""
-_FIRST_AGENT_COUNT = 2  # a task that failed wants a second opinion
-_MILESTONES = {25: "a quarter", 50: "half", 75: "three quarters", 100: "all"}
+_FIRST_AGENT_COUNT: Final = 2  # a task that failed wants a second opinion
+_MILESTONES: Final = {25: "a quarter", 50: "half", 75: "three quarters", 100: "all"}
 
 
 class Decision(Struct, frozen=True):
@@ -53,30 +53,27 @@ async def resume(story: Backstory, swarm: str) -> None:
     """Take a swarm over from the process that coordinated it.
 
     That one was interrupted, or ended without a word. Whether it has ended cannot be known from
-    the log; if it has not, it will see that it was relieved. Its agents are lost in any case, and
-    what they had under way is started again.
+    the log. If it has not, it will see that it was relieved; its agents are lost in any case.
     """
     board = (await story.read_model(Board)).swarms[swarm]
-    lost, phase, phase_before = sorted(board.agents), board.phase, board.phase_before
+    phase, phase_before, agents = board.phase, board.phase_before, sorted(board.agents)
     by_hand = story.using(actor=OPERATOR, correlation_id=board.correlation_id)
-    if lost or phase != PAUSED:
-        error = "the process that coordinated the swarm has ended without a word"
-        await by_hand.execute(Swarm.report_error, swarm, error=error, context={"lost": lost})
-        cause = await last_recorded(story, stream_id_of(Swarm.category, swarm))
-        for agent in lost:
-            scope = story.using(actor=coordinator_id(swarm), caused_by=cause, tags=[agent])
-            with suppress(AgentError):  # it has just stopped, or failed, by itself
-                await scope.execute(Agent.fail, agent, error="lost")
     if phase == PAUSED:
         await by_hand.execute(Swarm.change_phase, swarm, new_phase=phase_before or SURVEY)
+    else:
+        error = "the process that coordinated the swarm has ended without a word"
+        await by_hand.execute(Swarm.report_error, swarm, error=error, context={"agents": agents})
 
 
 async def interrupt(story: Backstory, swarm: str) -> None:
-    """Let the agents finish what they have in hand, and stop."""
+    """Let the agents finish what they have in hand, and stop.
+
+    Raises:
+        SwarmError: The swarm has ended.
+    """
     board = (await story.read_model(Board)).swarms[swarm]
-    if not board.is_terminated:
-        scope = story.using(actor=OPERATOR, correlation_id=board.correlation_id)
-        await scope.execute(Swarm.change_phase, swarm, new_phase=PAUSED)
+    by_hand = story.using(actor=OPERATOR, correlation_id=board.correlation_id)
+    await by_hand.execute(Swarm.change_phase, swarm, new_phase=PAUSED)
 
 
 async def coordinate(
@@ -121,6 +118,10 @@ async def _carry_out(story: Backstory, actor: str, decision: Decision) -> None:
 
 def decide(swarm: str, board: SwarmBoard) -> Iterator[Decision]:
     """Yield everything that the board calls for; nothing when it calls for nothing."""
+    if lost := [agent for agent, run in board.agents.items() if run != board.run]:
+        # First of all, since nothing else could be decided well while the board counts on them.
+        yield from (_lose(agent, board.run_cause) for agent in lost)
+        return
     leaving = _leaving(board)
     yield from (_stop(agent, board.staffing_cause) for agent in leaving)
     if board.phase != PAUSED:
@@ -185,8 +186,8 @@ def _arrivals(swarm: str, board: SwarmBoard) -> Iterator[Decision]:
 
 
 def _moves(board: SwarmBoard) -> Iterator[Decision]:
-    for task, (failed, cause) in board.obstructed.items():
-        yield _block(task, failed, cause)
+    for task, cause in board.obstructed.items():
+        yield _block(task, tuple(board.places[task].obstructed_by), cause)
     for task, cause in board.ready.items():
         if board.phase != SURVEY or board.places[task].task_type == SURVEY:
             yield _queue(task, cause)
@@ -246,6 +247,10 @@ def _spawn(agent: str, cause: Cause) -> Decision:
     )
 
 
+def _lose(agent: str, cause: Cause) -> Decision:
+    return Decision(cause, lambda by: by.execute(Agent.fail, agent, error="lost"), tags=(agent,))
+
+
 def _stop(agent: str, cause: Cause) -> Decision:
     return Decision(
         cause, lambda by: by.execute(Agent.stop, agent, reason="not needed"), tags=(agent,)
@@ -268,5 +273,5 @@ def _queue(task: str, cause: Cause) -> Decision:
     return Decision(cause, lambda by: by.execute(Task.queue, task))
 
 
-def _block(task: str, failed: str, cause: Cause) -> Decision:
-    return Decision(cause, lambda by: by.execute(Task.block, task, blocked_by=[failed]))
+def _block(task: str, obstacles: tuple[str, ...], cause: Cause) -> Decision:
+    return Decision(cause, lambda by: by.execute(Task.block, task, blocked_by=obstacles))

@@ -6,9 +6,12 @@ Everything that happens is an event in the store, with its cause. Interrupted or
 goes on where it was when the same command is given again.
 """
 
+import os
+import re
 import signal
 import sys
 import uuid
+import warnings
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +21,9 @@ import anyio
 import click
 from rich.text import Text
 
+from audit import AUDITED
 from backstory import Backstory, BackstoryError
+from backstory_aggregates import SwarmError
 from backstory_projections import AgentState, MemoryIndex, SwarmState, TaskHistory
 from board import RUN_TAG, Board
 from coordinator import begin, coordinate, interrupt, resume
@@ -67,6 +72,7 @@ def main(*, folder: Path, store: str, agents: int, fresh: bool, pace: float) -> 
     What they do is recorded event by event. Interrupt it with Ctrl-C, or kill it, and give the same
     command again: it goes on where it was.
     """
+    warnings.filterwarnings("ignore", module=re.escape(AUDITED))
     demo = Demo(folder.resolve(), store, max_agents=agents, pace_seconds=pace)
     code = _FAILED
     try:
@@ -122,6 +128,7 @@ class Demo:
         return swarm
 
     async def _work(self, story: Backstory, swarm: str) -> None:
+        self._say(f"Process {os.getpid()} may be killed at any time; the same command goes on.")
         workplace = Workplace(story, swarm, self._folder, self._pace_seconds)
         with Progress(self._console) as progress:
             async with anyio.create_task_group() as group:
@@ -142,7 +149,8 @@ class Demo:
                     return
                 self._say("Interrupted: the agents finish what they have in hand, and stop.")
                 workplace.hurry.set()
-                await interrupt(workplace.story, workplace.swarm)
+                with suppress(SwarmError):  # it has ended at this very moment
+                    await interrupt(workplace.story, workplace.swarm)
 
     async def _finish(self, story: Backstory, swarm: str) -> int:
         board = (await story.read_model(Board)).swarms[swarm]

@@ -16,7 +16,7 @@ from report import print_table
 from streams import last_recorded
 
 _REPLAYED_COUNT: Final = 10
-_ABOUT_COLUMNS: Final = 36
+_ABOUT_COLUMNS: Final = 22
 _TASK_STATUSES: Final = ("created", "queued", "started", "blocked", "failed", "completed")
 
 
@@ -39,7 +39,7 @@ async def _print_replay(story: Backstory, swarm: str, console: Console) -> int:
             each.position,
             _name(each.metadata.actor),
             each.type,
-            _end(_about(each)),
+            _about(each),
             await _cause(story, each),
         )
         async for each in story.replay(after_position=middle, where=ours, limit=_REPLAYED_COUNT)
@@ -56,20 +56,17 @@ def _name(aggregate_id: str | None) -> str:
 
 
 def _about(recorded: RecordedEvent) -> str:
-    if recorded.category == "swarm":
-        return ""
-    told = getattr(recorded.data, "task_id", None)
-    return f"{_name(recorded.id)} ← {_name(told)}" if told else _name(recorded.id)
+    """Return what an event is about, as far as it fits: of a path, the last part."""
+    task = getattr(recorded.data, "task_id", None)
+    last = _name(task or recorded.id).rpartition("/")[2]
+    text = f"{last} ({_name(recorded.id)})" if task else last
+    return text if len(text) <= _ABOUT_COLUMNS else f"…{text[1 - _ABOUT_COLUMNS :]}"
 
 
 async def _cause(story: Backstory, recorded: RecordedEvent) -> str:
     cause_id = recorded.metadata.causation_id
     cause = None if cause_id is None else await story.store.read_event(cause_id)
     return "" if cause is None else f"{cause.position} {cause.type}"
-
-
-def _end(text: str) -> str:
-    return text if len(text) <= _ABOUT_COLUMNS else f"…{text[1 - _ABOUT_COLUMNS :]}"
 
 
 async def _print_half_way(story: Backstory, swarm: str, console: Console, middle: int) -> None:
@@ -102,9 +99,9 @@ async def _print_snapshot(story: Backstory, swarm: str, console: Console) -> Non
         console.print(f"  The ledger has {version} events, too few for a snapshot.")
         return
     same = "the same" if restored == await _folded(story, restored) else "ANOTHER"
+    later = f"{version - start} later event{'' if version == start + 1 else 's'}"
     console.print(
-        f"  The ledger of version {version} is the snapshot of version {start} and "
-        f"{version - start} later events.\n"
+        f"  The ledger of version {version} is the snapshot of version {start} and {later}.\n"
         f"  All {version} events, folded in another store from the first one, give {same} ledger."
     )
 

@@ -51,6 +51,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self._console.show_cursor()  # which nobody would give back after a kill
         return self
 
     def __exit__(

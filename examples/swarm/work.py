@@ -8,6 +8,7 @@ only once.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +20,8 @@ from audit import Audit, Interface, audit
 from backstory import Backstory, RecordedEvent, stream_id_of
 from backstory_aggregates import Memory, Task, member_id
 from backstory_aggregates.memory import MemoryNotStoredError, MemoryStored
-from backstory_aggregates.task import TaskCreated
-from board import AUDIT, Board
+from backstory_aggregates.task import TaskAlreadyCreatedError, TaskCreated
+from board import AUDIT
 from ledger import Ledger, totals
 from plan import Source, make_plan
 from streams import last_of
@@ -64,25 +65,23 @@ async def do(workplace: Workplace, started: RecordedEvent) -> dict[str, Any]:
 async def _survey(workplace: Workplace) -> dict[str, Any]:
     """Create a task for each file, in the order of the paths."""
     plan = await to_thread.run_sync(make_plan, workplace.folder)
-    board = (await workplace.story.read_model(Board)).swarms[workplace.swarm]
-    # An agent that surveyed before us, and was lost, has created some of them.
-    known = {task for task, place in board.places.items() if place.task_type == AUDIT}
     async with anyio.create_task_group() as group:
         for source in plan:
-            if member_id(workplace.swarm, source.path) not in known:
-                group.start_soon(_create, workplace, source)
+            group.start_soon(_create, workplace, source)
     return {"files": len(plan), "dependencies": sum(len(each.dependencies) for each in plan)}
 
 
 async def _create(workplace: Workplace, source: Source) -> None:
-    await workplace.story.execute(
-        Task.create,
-        member_id(workplace.swarm, source.path),
-        task_type=AUDIT,
-        title=source.path,
-        dependencies=[member_id(workplace.swarm, path) for path in source.dependencies],
-        details={"links": source.links},
-    )
+    # An agent that surveyed before us, and was lost, may have created it.
+    with suppress(TaskAlreadyCreatedError):
+        await workplace.story.execute(
+            Task.create,
+            member_id(workplace.swarm, source.path),
+            task_type=AUDIT,
+            title=source.path,
+            dependencies=[member_id(workplace.swarm, path) for path in source.dependencies],
+            details={"links": source.links},
+        )
 
 
 async def _audit(workplace: Workplace, created: TaskCreated) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class TaskRow(Struct, kw_only=True):
     """When it was completed."""
     failed_at: datetime | None = None
     """When it last failed."""
+    # Not float alone, which would take 3 and give back 3.0.
     duration_seconds: int | float | None = None
     """How long it took: as it was said, or else from the last start to the completion, where both
     times were said."""

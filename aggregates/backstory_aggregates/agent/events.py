@@ -95,6 +95,7 @@ class AgentTaskCompleted(Event, type="agent:task-completed"):
     """The task."""
     result: Any = None
     """What came of it, as JSON values."""
+    # Not float alone, which would take 3 and give back 3.0.
     duration_seconds: int | float | None = None
     """How long it took."""
     completed_at: Moment | None = None

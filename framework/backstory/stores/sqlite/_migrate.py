@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Final
 
 from backstory._errors import ConfigurationError
+from backstory.stores.sqlite._statement import statement
 
 APPLICATION_ID: Final = 0x42535459  # "BSTY"
 
@@ -31,10 +32,8 @@ def schema_version(db: sqlite3.Connection, store: str) -> int:
     Raises:
         ConfigurationError: The file is no store, or one of a newer version.
     """
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    application_id = db.execute("PRAGMA application_id").fetchone()[0]
-    is_empty = not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application_id != APPLICATION_ID and not is_empty:
+    version, application_id, table_count = db.execute(statement("read_schema")).fetchone()
+    if application_id != APPLICATION_ID and table_count:
         raise ConfigurationError(
             f"{store} is an SQLite file, and not a Backstory store; name another file"
         )
@@ -44,7 +43,7 @@ def schema_version(db: sqlite3.Connection, store: str) -> int:
             f"{store} has schema version {version}, and this program knows {newest}; "
             "use a newer version of backstory"
         )
-    return version
+    return int(version)
 
 
 def migrate(db: sqlite3.Connection, store: str) -> None:
