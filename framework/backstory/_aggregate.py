@@ -218,8 +218,8 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
     Class keywords:
         category: The category of its streams. A class without one is abstract: it can be
             subclassed, and not executed on. A class with one cannot be subclassed.
-        revision: Raise it when the meaning of the state changes in a way its fields do not show;
-            older snapshots are then ignored.
+        revision: Raise it when the meaning of the state changes in a way that fields and handlers
+            do not show, as by a change in another package; older snapshots are then ignored.
         snapshot_every: A snapshot is taken when this many events came since the last one; 0 never.
     """
 

@@ -21,10 +21,11 @@ from backstory._errors import (
     StoreError,
 )
 from backstory._filter import EventFilter
+from backstory._fingerprint import fingerprint_of
 from backstory._logging import POSITION, PROJECTION, REASON, log
 from backstory._projection import Projection, project
 from backstory._recorded import RecordedEvent
-from backstory._snapshot import Checkpoint, fingerprint_of
+from backstory._snapshot import Checkpoint
 from backstory._store import EventStore
 from backstory._subscription import Page, Subscription
 

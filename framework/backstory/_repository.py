@@ -38,11 +38,12 @@ from backstory._errors import (
 )
 from backstory._events import Metadata
 from backstory._filter import where
+from backstory._fingerprint import fingerprint_of
 from backstory._ids import IdSource, TimeOrderedIds, derive_event_id, stream_id_of
 from backstory._limits import METADATA_ID_BYTES_MAX, check_integer, check_text
 from backstory._logging import ATTEMPT, REASON, STREAM_ID, VERSION, log
 from backstory._recorded import NewEvent, RecordedEvent
-from backstory._snapshot import Snapshot, fingerprint_of
+from backstory._snapshot import Snapshot
 from backstory._store import EventStore
 
 A = TypeVar("A", bound=Aggregate)

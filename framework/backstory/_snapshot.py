@@ -4,10 +4,8 @@ Each carries a fingerprint of the class that made it. It is compared before anyt
 that differs is ignored, and the state is folded from the events again.
 """
 
-import hashlib
-from typing import Any, Final, cast
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 SNAPSHOT_COUNT_MAX: Final = 10
@@ -42,37 +40,3 @@ class Checkpoint(Struct, frozen=True):
     """What the projection's class was like; a checkpoint of another is ignored."""
     model_json: bytes
     """The read model's fields, as JSON."""
-
-
-def fingerprint_of(cls: type[Any]) -> str:
-    """Return what saved states of a class must agree with: its fields' names, types and defaults,
-    the types it handles, and its `revision`.
-
-    It does not see a change inside a handler; that is what `revision` is for.
-    """  # noqa: D205 - the sentence is longer than a line
-    shape = [
-        (field.name, _shape(field.type), _name(field.default), _name(field.default_factory))
-        for field in msgspec.structs.fields(cls)
-    ]
-    text = repr((cls.__qualname__, cls.revision, shape, sorted(cls.handlers)))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _name(value: object) -> object:
-    """Return what is the same for a value in every process, where its repr is not."""
-    if callable(value):
-        # By its name: the repr of a function holds its address.
-        module = getattr(value, "__module__", "")
-        return f"{module}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-    if isinstance(value, set | frozenset):
-        # In one order: that of a set changes with the hashes of the process.
-        return sorted(repr(_name(item)) for item in cast("set[object]", value))
-    return repr(value)
-
-
-def _shape(annotation: Any) -> str:
-    # The schema goes into nested structs, so that a change two levels down is noticed too.
-    try:
-        return repr(msgspec.json.schema(annotation))
-    except TypeError:
-        return repr(annotation)

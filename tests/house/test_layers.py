@@ -17,7 +17,7 @@ LEVELS = (
     # The pure levels: no coroutines, no clock, no randomness, no I/O, but in MAY_LOOK_OUTSIDE.
     ("_errors", "_limits", "_ids", "_clock", "_versions", "_logging"),
     ("_events", "_upcasting", "_codec", "_recorded"),
-    ("_handlers", "_aggregate", "_projection", "_snapshot", "_filter"),
+    ("_handlers", "_aggregate", "_projection", "_snapshot", "_fingerprint", "_filter"),
     # The contract of all stores.
     ("_commit", "_subscription", "_store"),
     # Folders, which do not know each other.

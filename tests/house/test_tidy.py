@@ -135,3 +135,18 @@ def test_no_file_is_large(files: dict[str, Path]) -> None:
     sizes = {file: path.stat().st_size for file, path in files.items()}
 
     assert {file: size for file, size in sizes.items() if size > FILE_BYTES_MAX} == {}
+
+
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+def test_relative_links_lead_somewhere(files: dict[str, Path], texts: dict[str, str]) -> None:
+    broken = [
+        f"{name}: {link}"
+        for name, text in texts.items()
+        if name.endswith(".md")
+        for link in LINK.findall(text)
+        if not (files[name].parent / link).exists()
+    ]
+
+    assert not broken

@@ -16,7 +16,7 @@ from backstory import (
     VersionConflictError,
     on,
 )
-from backstory._snapshot import fingerprint_of
+from backstory._fingerprint import fingerprint_of
 from backstory.stores.in_memory import InMemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -152,7 +152,6 @@ async def test_raised_revision_folds_from_the_events_again(store: EventStore) ->
     assert await repository.execute(new.count, "1") == 30
 
 
-@pytest.mark.xfail(strict=True, reason="the fingerprint does not see handler code yet (T14)")
 async def test_changed_handler_folds_from_the_events_again(store: EventStore) -> None:
     old, new = define(by=1), define(by=10)
     repository = Repository(store)

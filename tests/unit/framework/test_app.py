@@ -25,7 +25,7 @@ from backstory import (
     on,
     where,
 )
-from backstory._snapshot import fingerprint_of
+from backstory._fingerprint import fingerprint_of
 from backstory.stores.in_memory import InMemoryStore
 
 pytestmark = pytest.mark.anyio

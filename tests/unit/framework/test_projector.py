@@ -23,8 +23,8 @@ from backstory import (
     fold_log,
     on,
 )
+from backstory._fingerprint import fingerprint_of
 from backstory._projector import Projector, ProjectorState
-from backstory._snapshot import fingerprint_of
 from backstory.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from tests.conftest import Counted, Noted
 
 import backstory
 from backstory import Aggregate, Event, on
-from backstory._snapshot import fingerprint_of
+from backstory._fingerprint import fingerprint_of
 
 
 class Inner(Struct):
@@ -106,7 +106,7 @@ PROGRAM = """
 import enum
 import msgspec
 from backstory import Aggregate
-from backstory._snapshot import fingerprint_of
+from backstory._fingerprint import fingerprint_of
 
 class Colour(enum.Enum):
     RED = "red"
