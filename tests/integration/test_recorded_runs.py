@@ -18,7 +18,7 @@ from backstory import Backstory, EventStore, Projection, fold_log
 from backstory_aggregates.run_lines import export_run_lines, import_run_lines, read_run_lines
 from backstory_projections import AgentState, MemoryIndex, SwarmState, TaskHistory
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = pytest.mark.anyio
 
 PROJECTIONS: tuple[type[Projection], ...] = (AgentState, TaskHistory, MemoryIndex, SwarmState)
 

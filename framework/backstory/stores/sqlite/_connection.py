@@ -5,6 +5,7 @@ there and one back, whether it does one statement or a transaction of a thousand
 calls hop once for every statement; this is the one place that looks behind them.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, Self, TypeVar, cast
 import aiosqlite
 
 from backstory._errors import ConfigurationError, CorruptLogError, StoreUnavailableError
+from backstory.stores.sqlite._completion import complete
 
 T = TypeVar("T")
 
@@ -38,18 +40,13 @@ class Connection:
             mode: `rw`, or `ro` for a connection that can neither write nor checkpoint.
             busy_timeout_seconds: How long a statement waits for another process.
         """
-        opening = aiosqlite.connect(
-            f"{path.as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            timeout=busy_timeout_seconds,
-        )
+        opening = asyncio.create_task(_open(path, mode, busy_timeout_seconds))
         try:
-            return cls(await opening)
-        except BaseException:
-            # Its thread is about to end, and reports so to the loop, which may end before it.
-            internals: Any = opening
-            internals._thread.join()  # noqa: SLF001 - to see its end
+            return cls(await complete(opening))
+        except asyncio.CancelledError:
+            # It was opened all the same, and nobody else would close it.
+            if not opening.cancelled() and opening.exception() is None:
+                await complete(opening.result().close())
             raise
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -64,6 +61,22 @@ class Connection:
         await self._connection.close()
         # It has nothing left to do but to end; so that nobody finds it alive who looks right after.
         self._thread.join()
+
+
+async def _open(path: Path, mode: str, busy_timeout_seconds: float) -> aiosqlite.Connection:
+    connection = aiosqlite.connect(
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=busy_timeout_seconds,
+    )
+    try:
+        return await connection
+    except BaseException:
+        # Its thread is about to end, and reports so to the loop, which may end before it.
+        internals: Any = connection
+        internals._thread.join()  # noqa: SLF001 - to see its end
+        raise
 
 
 @contextmanager
