@@ -128,20 +128,26 @@ def swarms(
 
 @show.command()
 @_swarm_option
+@click.option("--agent", metavar="ID", help="Only this agent.")
 @_options
 def agents(
     *,
     swarm: str | None,
+    agent: str | None,
     status: str | None,
     at_position: int | None,
     limit: int | None,
     store: str,
     as_json: bool,
 ) -> None:
-    """Show the agents: what they are, and what they did."""
+    """Show the agents: what they are, and what they did.
+
+    An agent is named by its id inside the swarm, or by its whole id.
+    """
     model = _read(store, AgentState, at_position)
     rows = model.get_all_agents(swarm=swarm)
     rows = [row for row in rows if status in (None, row.status)]
+    rows = [row for row in rows if agent in (None, row.id, row.name)]
     _print("agents", _AGENT_COLUMNS, rows, limit=limit, as_json=as_json)
 
 

@@ -66,6 +66,8 @@ def test_everything_has_a_table(what: str) -> None:
         (("swarms", "--status", "running"), ["s"]),
         (("agents",), ["s/ada", "other/ada"]),
         (("agents", "--swarm", "s"), ["s/ada"]),
+        (("agents", "--agent", "ada"), ["s/ada", "other/ada"]),
+        (("agents", "--agent", "other/ada"), ["other/ada"]),
         (("agents", "--status", "failed"), []),
         (("tasks", "--swarm", "s"), ["s/t", "s/[red]u"]),
         (("tasks", "--status", "completed", "--limit", "1"), ["s/t"]),
