@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.conftest import DEADLINE_SECONDS, Counted, Noted, drain, new_event
+from tests.conftest import DEADLINE_SECONDS, Counted, Noted, drain, new_event, noted
 
 from backstory import (
     ANY,
@@ -147,3 +147,25 @@ async def append_when_live(store: EventStore, subscription: Subscription) -> Non
     while not subscription.is_live:
         await anyio.lowlevel.checkpoint()
     await store.append("hot-1", [new_event()], expected_version=ANY)
+
+
+async def test_page_after_an_iteration_begins_with_what_is_at_hand(store: EventStore) -> None:
+    await store.append("note-1", noted("a", "b", "c"), expected_version=ANY)
+
+    async with store.subscribe() as subscription:
+        first = await anext(subscription)
+        page = await subscription.read()
+
+    assert page is not None
+    assert [first.position, *(event.position for event in page.events)] == [1, 2, 3]
+
+
+async def test_stopped_subscription_keeps_nobody_waiting_for_its_catch_up(
+    store: EventStore,
+) -> None:
+    async with store.subscribe() as subscription:
+        subscription.stop()
+        with anyio.fail_after(DEADLINE_SECONDS):
+            await subscription.wait_caught_up()
+
+    assert not subscription.is_live

@@ -499,3 +499,22 @@ async def test_closing_while_snapshots_are_saved_leaves_no_connection(path: Path
         group.start_soon(store.aclose)
 
     assert threading.active_count() == threads
+
+
+async def test_store_that_is_closed_while_it_opens_is_let_go_of(path: Path) -> None:
+    threads = threading.active_count()
+    store = SQLiteStore(path)
+
+    async def open_it() -> None:
+        with suppress(StoreClosedError):
+            await store.open()
+
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(open_it)
+            await anyio.lowlevel.checkpoint()
+            await store.aclose()
+
+    assert threading.active_count() == threads
+    with pytest.raises(StoreClosedError):
+        await store.head()

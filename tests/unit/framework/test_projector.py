@@ -335,3 +335,20 @@ async def test_checkpoint_that_cannot_be_saved_stops_nobody(tmp_path: Path) -> N
 
         assert projector.state is ProjectorState.STOPPED
         assert projector.error is None
+
+
+async def test_newer_schema_of_a_wanted_type_is_not_guessed_at(store: EventStore) -> None:
+    newer = NewEvent.raw("test:counted", b"{}", event_id=derive_event_id("newer"), schema_version=2)
+    await store.append("counter-1", [newer], expected_version=ANY)
+
+    with pytest.raises(ProjectionFailedError, match="UnknownEventTypeError"):
+        await fold_log(store, Totals)
+
+
+async def test_stopped_projector_says_at_once_that_it_is_behind(store: EventStore) -> None:
+    async with running(store, Totals) as projector:
+        await wait(projector, 0)
+    position = await count(store, 1)
+
+    with anyio.fail_after(DEADLINE_SECONDS), pytest.raises(ProjectionBehindError):
+        await projector.wait_for(position, timeout_seconds=3600)
