@@ -103,7 +103,9 @@ class StreamNotFoundError(StoreError):
     """A stream that had to exist does not."""
 
     def __init__(self, *, stream_id: str) -> None:
-        super().__init__(f"stream {stream_id!r} does not exist; append to it first")
+        super().__init__(
+            f"stream {stream_id!r} does not exist; name one that does, or append to it first"
+        )
         self.stream_id = stream_id
         """The stream."""
 

@@ -518,3 +518,45 @@ async def test_store_that_is_closed_while_it_opens_is_let_go_of(path: Path) -> N
     assert threading.active_count() == threads
     with pytest.raises(StoreClosedError):
         await store.head()
+
+
+UNCOMMITTABLE = """
+CREATE TABLE parent (id INTEGER PRIMARY KEY);
+CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+CREATE TRIGGER orphan AFTER INSERT ON events BEGIN INSERT INTO child VALUES (new.position); END;
+"""
+
+
+async def test_commit_that_fails_is_unknown_and_can_be_repeated(path: Path) -> None:
+    events = noted("a", "b")
+    async with SQLiteStore(path) as store:
+        with behind_its_back(path) as db:
+            db.executescript(UNCOMMITTABLE)
+
+        with pytest.raises(StoreUnavailableError) as failed:
+            await store.append("note-1", events, expected_version=0)
+        assert failed.value.outcome_unknown
+        assert await drain(store.read_log()) == []
+
+        with behind_its_back(path) as db:
+            db.execute("DROP TRIGGER orphan")
+        await store.append("note-1", events, expected_version=0)
+        assert texts_of(await drain(store.read_log())) == ["a", "b"]
+
+
+async def test_append_that_fails_before_its_commit_did_not_happen(path: Path) -> None:
+    async with SQLiteStore(path) as store:
+        with behind_its_back(path) as db:
+            db.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON events "
+                "BEGIN SELECT RAISE(ABORT, 'the disk is on fire'); END"
+            )
+
+        with pytest.raises(StoreUnavailableError, match="on fire") as failed:
+            await store.append("note-1", noted("a"), expected_version=0)
+        assert not failed.value.outcome_unknown
+
+        with behind_its_back(path) as db:
+            db.execute("DROP TRIGGER refuse")
+        receipt = await store.append("note-1", noted("a"), expected_version=0)
+        assert (receipt.first_version, receipt.first_position) == (1, 1)

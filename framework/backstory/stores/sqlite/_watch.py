@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from backstory._errors import StoreClosedError
 from backstory._logging import REASON, log
+from backstory.stores.sqlite._statement import statement
 
 
 class Watch:
@@ -100,4 +101,4 @@ def _data_version(db: sqlite3.Connection) -> int:
 
 
 def _head(db: sqlite3.Connection) -> int:
-    return int(db.execute("SELECT position FROM log").fetchone()[0])
+    return int(db.execute(statement("read_log_head")).fetchone()[0])
