@@ -21,7 +21,7 @@ from backstory._handlers import on
 # The way in
 from backstory._app import Backstory
 from backstory._repository import Repository, Scope
-from backstory._filter import EventFilter, where
+from backstory._filter import EventFilter, FilterItem, where
 from backstory._subscription import Subscription, SubscriptionState
 from backstory._projector import fold_log
 
@@ -30,14 +30,16 @@ from backstory._store_url import StoreURL, store_of
 from backstory._store import EventPage, EventStore, StoreCapabilities, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
-from backstory._commit import Durability, Receipt, StreamAppend
+from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
 from backstory._snapshot import Checkpoint, Snapshot
 
 # Errors
 from backstory._errors import (
     BackstoryError,
     CodecError,
+    ConditionConflictError,
     ConfigurationError,
+    ConflictError,
     CorruptLogError,
     DecodeError,
     DomainError,
@@ -76,6 +78,7 @@ __all__ = [
     "Repository",
     "Scope",
     "EventFilter",
+    "FilterItem",
     "where",
     "Subscription",
     "SubscriptionState",
@@ -97,12 +100,16 @@ __all__ = [
     "Durability",
     "Receipt",
     "StreamAppend",
+    "AppendCondition",
+    "Batch",
     "Checkpoint",
     "Snapshot",
     # Errors
     "BackstoryError",
     "CodecError",
+    "ConditionConflictError",
     "ConfigurationError",
+    "ConflictError",
     "CorruptLogError",
     "DecodeError",
     "DomainError",

@@ -8,14 +8,18 @@ to fetch and write inside one transaction.
 
 The rules:
 
-- An append is one batch: one or more streams, all or nothing. A refused batch leaves no trace, and
-  its neighbours in the group do not notice.
+- An append is one batch: one or more streams, all or nothing, and perhaps a condition. A refused
+  batch leaves no trace, and its neighbours in the group do not notice.
 - Batches are judged in the order of their arrival, each on what the ones before it left.
 - Event ids decide first. If all events of a stream's part are recorded already, in this stream, one
   behind the other and with the same content, then this is a repetition, and it is answered with the
   first receipt whatever version was expected: the caller asks only because the first answer was
   lost. If some are recorded and some are not, or one has other content or another stream, it is a
   bug of the caller's and refused.
+- Then the condition is judged: no event behind its position may match its filter, neither one that
+  is recorded nor one that a batch before in this group has brought. The store finds the recorded
+  ones inside the transaction that writes, where nothing can come in between. What is only repeated
+  is not judged: it has happened.
 - Then the expected version is judged by `judge_version`.
 - Positions are given in the order of the events, one after the other. They never skip inside a
   batch.
@@ -33,7 +37,8 @@ from typing import Final
 from msgspec import Struct
 
 from backstory._codec import same_json
-from backstory._errors import DuplicateEventError
+from backstory._errors import ConditionConflictError, DuplicateEventError, InvalidInputError
+from backstory._filter import EventFilter
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._versions import ExpectedVersion, judge_version
 
@@ -58,6 +63,21 @@ class StreamAppend(Struct, frozen=True):
     """One or more events, in their order."""
     expected_version: int | ExpectedVersion
     """A version, or a mode."""
+
+
+class AppendCondition(Struct, frozen=True):
+    """A consistency boundary for one append: nothing that matters may have come since it was read.
+
+    A decision that was made on the events that match a filter, up to a position, holds as long as
+    no further event matches. With this condition it is appended only then, whatever streams the
+    events lie in.
+    """
+
+    where: EventFilter
+    """What the decision was made on; see `where()`."""
+    after_position: int
+    """Up to where it was read: the position of the last event that matched, or any later one up to
+    which all were read. 0: no event may match at all."""
 
 
 class Receipt(Struct, frozen=True):
@@ -143,8 +163,11 @@ class CommittedEvent(Struct, frozen=True):
     tags: tuple[str, ...]
 
 
-Batch = Sequence[StreamAppend]
-"""One append: its streams, all or nothing."""
+class Batch(Struct, frozen=True):
+    """One append: its streams, all or nothing, and what it is subject to."""
+
+    appends: Sequence[StreamAppend]
+    condition: AppendCondition | None = None
 
 
 class Settlement(Struct, frozen=True):
@@ -165,6 +188,7 @@ def settle(
     *,
     heads: Mapping[str, StreamHead],
     known: Mapping[str, RecordedEvent],
+    matches: Mapping[AppendCondition, RecordedEvent],
     log: LogHead,
     recorded_microseconds: int,
     durability: Durability,
@@ -175,6 +199,7 @@ def settle(
         batches: What waits.
         heads: The head of each stream in the group that exists.
         known: Each event in the group whose id is recorded already, by its id.
+        matches: A recorded event that matches it, for each condition in the group that has one.
         log: The head of the log.
         recorded_microseconds: The time that the new events get.
         durability: What the receipts say.
@@ -183,9 +208,11 @@ def settle(
     answers: list[tuple[Receipt, ...] | Exception] = []
     for batch in batches:
         mark = len(draft.events)
-        before = {part.stream_id: draft.heads.get(part.stream_id) for part in batch}
+        before = {part.stream_id: draft.heads.get(part.stream_id) for part in batch.appends}
         try:
-            answers.append(tuple([draft.append(part) for part in batch]))
+            if batch.condition is not None and draft.is_new(batch):
+                draft.judge_condition(batch.condition, matches.get(batch.condition))
+            answers.append(tuple([draft.append(part) for part in batch.appends]))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the fault of this batch
             draft.withdraw(mark, before)
             answers.append(error)
@@ -209,6 +236,34 @@ class _Draft:
         self._log = log
         self._now = recorded_microseconds
         self._durability = durability
+
+    def is_new(self, batch: Batch) -> bool:
+        """Tell whether a batch holds an event that is not recorded yet."""
+        return any(event.event_id not in self.known for p in batch.appends for event in p.events)
+
+    def judge_condition(self, condition: AppendCondition, match: RecordedEvent | None) -> None:
+        """Refuse a batch when an event matches its condition.
+
+        Raises:
+            ConditionConflictError: One does: `match`, which is recorded, or one in the draft.
+            InvalidInputError: The condition's position has not been given yet, so that nobody can
+                have read up to there; the log may have been exchanged for an older one.
+        """
+        after, head = condition.after_position, self._log.position + len(self.events)
+        if after > head:
+            reason = f"the log ends at {head}; give a position that was read in this log"
+            raise InvalidInputError(argument="after_position", found=str(after), reason=reason)
+        drafted = (event.recorded for event in self.events)
+        match = match or next(
+            (one for one in drafted if one.position > after and condition.where.matches(one)), None
+        )
+        if match is not None:
+            raise ConditionConflictError(
+                after_position=after,
+                position=match.position,
+                event_type=match.type,
+                stream_id=match.stream_id,
+            )
 
     def append(self, part: StreamAppend) -> Receipt:
         """Judge one stream's part of a batch, and draft its events."""

@@ -4,7 +4,9 @@
     ├── ConfigurationError            wrong wiring, found at definition or start-up    · mend the program
     ├── InvalidInputError             an argument outside its limits (a ValueError)    · nothing happened; mend the call
     ├── StoreError                    a store refused or failed
-    │   ├── VersionConflictError      another writer was first                         · nothing happened; reload and retry
+    │   ├── ConflictError             another writer was first                         · nothing happened; reload and retry
+    │   │   ├── VersionConflictError      … in a stream that was to be at a version
+    │   │   └── ConditionConflictError    … with an event that was not to be there
     │   ├── DuplicateEventError       an event id is taken by another event            · nothing happened; a bug of the caller's
     │   ├── StreamNotFoundError       a stream had to exist                            · nothing happened
     │   ├── StoreUnavailableError     the store did not do it, or did not answer       · outcome_unknown says which; retry with the same event ids
@@ -65,7 +67,11 @@ class StoreError(BackstoryError):
     """A store refused or failed."""
 
 
-class VersionConflictError(StoreError):
+class ConflictError(StoreError):
+    """Another writer was first; nothing was written. Reload and decide again."""
+
+
+class VersionConflictError(ConflictError):
     """The stream is not at the version that the writer expected; nothing was written."""
 
     def __init__(self, *, stream_id: str, expected_version: object, actual_version: int) -> None:
@@ -79,6 +85,26 @@ class VersionConflictError(StoreError):
         """What the writer expected: a number, or a mode."""
         self.actual_version = actual_version
         """The stream's version when the append was judged; 0 when it does not exist."""
+
+
+class ConditionConflictError(ConflictError):
+    """An event matches the condition that an append carried; nothing was written."""
+
+    def __init__(
+        self, *, after_position: int, position: int, event_type: str, stream_id: str
+    ) -> None:
+        super().__init__(
+            f"an event that the append excludes behind position {after_position} is at position "
+            f"{position}: {event_type!r} in stream {stream_id!r}; reload and decide again"
+        )
+        self.after_position = after_position
+        """The position up to which the writer had read."""
+        self.position = position
+        """The position of the event that came since."""
+        self.event_type = event_type
+        """Its type."""
+        self.stream_id = stream_id
+        """Its stream."""
 
 
 class DuplicateEventError(StoreError):

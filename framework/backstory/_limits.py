@@ -21,7 +21,9 @@ METADATA_ID_BYTES_MAX: Final = 1024
 PROJECTION_NAME_BYTES_MAX: Final = 256
 """A projection's name, in bytes of UTF-8."""
 FILTER_VALUE_COUNT_MAX: Final = 1_000
-"""Types, or categories, of one filter."""
+"""Types, categories, or streams, of one item of a filter."""
+FILTER_ITEM_COUNT_MAX: Final = 50
+"""Items of one filter, joined by `|`."""
 TAG_BYTES_MAX: Final = 256
 """One tag, in bytes of UTF-8."""
 TAG_COUNT_MAX: Final = 64

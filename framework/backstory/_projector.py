@@ -20,7 +20,7 @@ from backstory._errors import (
     ProjectionFailedError,
     StoreError,
 )
-from backstory._filter import EventFilter
+from backstory._filter import EventFilter, FilterItem
 from backstory._fingerprint import fingerprint_of
 from backstory._logging import POSITION, PROJECTION, REASON, log
 from backstory._projection import Projection, project
@@ -188,7 +188,7 @@ class Projector(Generic[P]):
 
 def wanted(projection: type[Projection]) -> EventFilter:
     """Return the filter for the events that a projection has handlers for."""
-    return EventFilter(types=tuple(sorted(projection.handlers)))
+    return EventFilter((FilterItem(types=tuple(sorted(projection.handlers))),))
 
 
 async def fold_log(

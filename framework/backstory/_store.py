@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from msgspec import Struct
 
-from backstory._commit import Batch, Durability, Receipt, StreamAppend
+from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
 from backstory._errors import InvalidInputError
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._ids import check_stream_id, parse_event_id
@@ -103,6 +103,7 @@ class EventStore(ABC):
         events: Sequence[NewEvent],
         *,
         expected_version: int | ExpectedVersion,
+        condition: AppendCondition | None = None,
     ) -> Receipt:
         """Append events to one stream, all or none.
 
@@ -116,6 +117,7 @@ class EventStore(ABC):
             events: One or more events, at most 1,000 and 16 MB. Their order is kept.
             expected_version: The version the stream must have (0: it must not exist), or `ANY`,
                 `NO_STREAM` or `STREAM_EXISTS`.
+            condition: What must not have happened since it was read; see `AppendCondition`.
 
         Returns:
             Where the events are, and what they survive.
@@ -123,15 +125,20 @@ class EventStore(ABC):
         Raises:
             InvalidInputError: An argument is outside its limits; nothing was written.
             VersionConflictError: The stream is at another version; nothing was written.
+            ConditionConflictError: An event matches the condition; nothing was written.
             DuplicateEventError: An event id is taken by another event; nothing was written.
             StoreUnavailableError: The store did not do it; its `outcome_unknown` says whether it
                 may have happened all the same.
             StoreClosedError: The store is not open.
         """
-        receipts = await self.append_many([StreamAppend(stream_id, events, expected_version)])
+        receipts = await self.append_many(
+            [StreamAppend(stream_id, events, expected_version)], condition=condition
+        )
         return receipts[0]
 
-    async def append_many(self, appends: Sequence[StreamAppend]) -> tuple[Receipt, ...]:
+    async def append_many(
+        self, appends: Sequence[StreamAppend], *, condition: AppendCondition | None = None
+    ) -> tuple[Receipt, ...]:
         """Append to several streams in one atomic commit.
 
         A stream may be named several times. Positions follow the order given. Repeated parts are
@@ -139,6 +146,7 @@ class EventStore(ABC):
 
         Args:
             appends: One or more; together at most 1,000 events and 16 MB.
+            condition: For all of them; as for `append`.
 
         Returns:
             A receipt for each, in order.
@@ -146,17 +154,19 @@ class EventStore(ABC):
         Raises:
             InvalidInputError: As for `append`.
             VersionConflictError: As for `append`; nothing was written to any stream.
+            ConditionConflictError: As for `append`; nothing was written to any stream.
             DuplicateEventError: As for `append`; nothing was written to any stream.
             StoreUnavailableError: As for `append`.
             StoreClosedError: As for `append`.
         """
         # Ours from here on: what the caller does to its lists while this waits is not appended.
-        batch = tuple(
+        parts = tuple(
             StreamAppend(part.stream_id, tuple(part.events), part.expected_version)
             for part in appends
         )
-        check_appends(batch)
-        return await self.commit(batch)
+        check_appends(parts)
+        check_condition(condition)
+        return await self.commit(Batch(parts, condition))
 
     async def read_stream(
         self,
@@ -193,6 +203,7 @@ class EventStore(ABC):
         """
         check_stream_id(stream_id)
         check_integer("after_version", after_version, least=0)
+        check_filter(where)
         check_bounds(until_version=until_version, until_position=until_position, limit=limit)
         while limit is None or limit > 0:
             page = await self.read_stream_page(
@@ -245,6 +256,7 @@ class EventStore(ABC):
             StoreClosedError: The store is not open.
         """
         check_integer("after_position", after_position, least=0)
+        check_filter(where)
         check_bounds(until_position=until_position, limit=limit)
         while limit is None or limit > 0:
             count = _PAGE_EVENT_COUNT if limit is None else min(limit, _PAGE_EVENT_COUNT)
@@ -287,6 +299,7 @@ class EventStore(ABC):
             StoreClosedError: The store is not open.
         """
         check_integer("after_position", after_position, least=0)
+        check_filter(where)
         check_integer("limit", limit, least=1, most=PAGE_EVENT_COUNT_MAX)
         check_bounds(until_position=until_position)
         if cursor is not None:
@@ -359,6 +372,7 @@ class EventStore(ABC):
             StoreClosedError: The store is not open, or was closed meanwhile.
         """
         check_integer("after_position", after_position, least=0)
+        check_filter(where)
         subscription = Subscription(self, after_position=after_position, where=where)
         try:
             yield subscription
@@ -552,6 +566,32 @@ def check_bounds(
     for argument, value in bounds:
         if value is not None:
             check_integer(argument, value, least=0)
+
+
+def check_filter(where: EventFilter) -> None:
+    """Refuse what is no filter.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if not isinstance(cast("object", where), EventFilter):
+        reason = "must be a filter; make one with where(…)"
+        raise InvalidInputError(argument="where", found=shorten(where), reason=reason)
+
+
+def check_condition(condition: AppendCondition | None) -> None:
+    """Refuse what is no condition of an append.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if condition is None:
+        return
+    if not isinstance(cast("object", condition), AppendCondition):
+        reason = "must be an AppendCondition(where, after_position)"
+        raise InvalidInputError(argument="condition", found=shorten(condition), reason=reason)
+    check_filter(condition.where)
+    check_integer("after_position", condition.after_position, least=0)
 
 
 def check_appends(appends: Sequence[StreamAppend]) -> None:

@@ -801,6 +801,7 @@ def sample_log() -> Iterator[StreamAppend]:
         event = chance.choice([Noted(text=str(number)), Counted(by=number), Listed()])
         metadata: dict[str, Any] = {
             "correlation_id": chance.choice([None, "c1", "c2"]),
+            "causation_id": chance.choice([None, "b1", "b2"]),
             "actor": chance.choice([None, "ada", "Ada", "ada%"]),
             "tags": tuple(chance.sample(["red", "green", "re", "red%"], chance.randrange(4))),
         }
@@ -821,16 +822,21 @@ def is_wanted(recorded: RecordedEvent, condition: EventFilter) -> bool:
     metadata = json.loads(recorded.metadata_json)
     category = recorded.stream_id[: recorded.stream_id.index("-")]
     moment = recorded.recorded_microseconds
-    return all(
-        [
-            recorded.type in condition.types or not condition.types,
-            category in condition.categories or not condition.categories,
-            condition.correlation_id in (None, metadata.get("correlation_id")),
-            condition.actor in (None, metadata.get("actor")),
-            all(tag in metadata.get("tags", []) for tag in condition.tags),
-            condition.recorded_after is None or moment > condition.recorded_after,
-            condition.recorded_until is None or moment <= condition.recorded_until,
-        ]
+    return any(
+        all(
+            [
+                recorded.type in item.types or not item.types,
+                category in item.categories or not item.categories,
+                recorded.stream_id in item.streams or not item.streams,
+                item.correlation_id in (None, metadata.get("correlation_id")),
+                item.causation_id in (None, metadata.get("causation_id")),
+                item.actor in (None, metadata.get("actor")),
+                all(tag in metadata.get("tags", []) for tag in item.tags),
+                item.recorded_after is None or moment > item.recorded_after,
+                item.recorded_until is None or moment <= item.recorded_until,
+            ]
+        )
+        for item in condition.items
     )
 
 
@@ -866,6 +872,13 @@ FILTERS: Final = {
     "type and category": where(types=[Counted], categories=["task.x", "task"]),
     "category and actor": where(categories=["task"], actor="ada"),
     "correlation and tag": where(correlation_id="c1", tags=["green"]),
+    "a cause": where(causation_id="b1"),
+    "one stream": where(streams=["task-1"]),
+    "streams and a type": where(streams=["task-0", "tasks-2", "none-0"], types=[Noted]),
+    "many streams": where(streams=["task-1", *(f"none-{number}" for number in range(20))]),
+    "one or the other": where(types=[Listed]) | where(tags=["red"]),
+    "either, overlapping": where(actor="ada") | where(categories=["task"]) | where(tags=["green"]),
+    "anything or red": where(tags=["red"]) | where(),
 }
 
 

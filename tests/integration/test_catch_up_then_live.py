@@ -102,7 +102,7 @@ async def test_every_follower_sees_each_event_once_in_order(
 
     log = await drain(store.read_log())
     for follower in crowd:
-        types = follower.condition.types or ("test:noted", "test:counted")
+        types = follower.condition.items[0].types or ("test:noted", "test:counted")
         behind = [event for event in log if event.position > follower.after_position]
         wanted = [event for event in behind if event.type in types]
         assert follower.seen == wanted[: len(follower.seen)]

@@ -389,11 +389,14 @@ FILTERS = {
     "category": (where(categories=["task"]), "INDEX events_category"),
     "categories": (where(categories=["task", "memo"]), "INDEX events_category"),
     "correlation": (where(correlation_id="c1"), "INDEX events_correlation_id"),
+    "causation": (where(causation_id="c1"), "INDEX events_causation_id"),
     "actor": (where(actor="ada"), "INDEX events_actor"),
     "tag": (where(tags=["x"]), "PRIMARY KEY (tag=? AND position>? AND position<?)"),
     "tags": (where(tags=["x", "y"]), "PRIMARY KEY (tag=? AND position>? AND position<?)"),
     "type and actor": (where(types=[Noted], actor="ada"), "INDEX events_actor"),
     "type and category": (where(types=[Noted], categories=["task"]), "INDEX events_type"),
+    "items": (where(types=[Noted]) | where(tags=["x"]), "INDEX events_type"),
+    "items and everything": (where(types=[Noted]) | where(), "INTEGER PRIMARY KEY"),
     "all": (
         where(types=[Noted], categories=["task"], correlation_id="c", actor="a", tags=["x"]),
         "PRIMARY KEY (tag=? AND position>? AND position<?)",
@@ -426,6 +429,20 @@ async def test_filter_reads_by_its_index_and_never_sorts(
     assert bounded
     assert all("rowid" in step or "position" in step for step in bounded), plan
     assert not any(step.startswith("SCAN") for step in plan), plan
+
+
+@pytest.mark.parametrize("backward", [False, True])
+async def test_streams_are_read_from_where_the_page_begins(path: Path, *, backward: bool) -> None:
+    await write_some(path)
+    condition = where(streams=["task-1", "memo-1"], actor="ada")
+    query = log_query(LogRead(10, 1_000_000, condition, backward, 100))
+
+    with behind_its_back(path) as db:
+        plan = plan_of(db, query.sql, query.parameters)
+
+    assert "stream_id=? AND version>?" in " ".join(plan), plan
+    assert "COVERING INDEX sqlite_autoindex_events_2 (stream_id=?)" in " ".join(plan), plan
+    assert not any(step.startswith("SCAN e") for step in plan), plan
 
 
 @pytest.mark.parametrize("backward", [False, True])

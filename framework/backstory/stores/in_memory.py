@@ -10,6 +10,7 @@ import anyio.lowlevel
 from backstory._clock import Clock, SystemClock, to_microseconds
 from backstory._commit import (
     EMPTY_LOG,
+    AppendCondition,
     Batch,
     Durability,
     LogHead,
@@ -66,13 +67,13 @@ class InMemoryStore(EventStore):
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
         """Append a batch, all or nothing."""
         await self._yield_point()
-        ids = [event.event_id for part in batch for event in part.events]
+        streams = [part.stream_id for part in batch.appends]
+        ids = [event.event_id for part in batch.appends for event in part.events]
         settlement = settle(
             [batch],
-            heads={
-                p.stream_id: self._heads[p.stream_id] for p in batch if p.stream_id in self._heads
-            },
+            heads={id: self._heads[id] for id in streams if id in self._heads},
             known={id: self._by_id[id] for id in ids if id in self._by_id},
+            matches=self._matches(batch.condition),
             log=self._log_head,
             recorded_microseconds=to_microseconds(self._clock.now()),
             durability=Durability.MEMORY,
@@ -87,6 +88,19 @@ class InMemoryStore(EventStore):
         self._wake()
         return answer
 
+    def _matches(self, condition: AppendCondition | None) -> dict[AppendCondition, RecordedEvent]:
+        if condition is None:
+            return {}
+        after = LogRead(
+            after_position=condition.after_position,
+            until_position=None,
+            where=condition.where,
+            backward=True,
+            limit=1,
+        )
+        found = self._find(after)
+        return {condition: found[0]} if found else {}
+
     def _keep(self, recorded: RecordedEvent) -> None:
         self._log.append(recorded)
         self._streams.setdefault(recorded.stream_id, []).append(recorded)
@@ -99,13 +113,18 @@ class InMemoryStore(EventStore):
     async def read_page(self, read: LogRead) -> Page:
         """Return the next events of the log that match."""
         await self._yield_point()
+        found = self._find(read)
+        is_last = len(found) < read.limit
+        head = self._log_head.position
+        until = head if read.until_position is None else min(read.until_position, head)
+        end = max(read.after_position, until)
+        return Page(found, end if is_last or read.backward else found[-1].position, is_last)
+
+    def _find(self, read: LogRead) -> list[RecordedEvent]:
         first = bisect.bisect_right(self._log, read.after_position, key=lambda e: e.position)
         until = self._log_head.position if read.until_position is None else read.until_position
         behind = bisect.bisect_right(self._log, until, key=lambda e: e.position)
-        found = _matching(self._log, range(first, behind), read)
-        is_last = len(found) < read.limit
-        end = max(read.after_position, min(until, self._log_head.position))
-        return Page(found, end if is_last or read.backward else found[-1].position, is_last)
+        return _matching(self._log, range(first, behind), read)
 
     async def read_stream_page(self, read: StreamRead) -> Page:
         """Return the next events of a stream that match."""

@@ -1,14 +1,13 @@
 """Recorded runs into a store: every line once, in order, and bad lines by name."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.aggregates.conftest import line, read_all, to_bytes
 
-from backstory import EventStore, Receipt, StreamAppend, stream_id_of
+from backstory import Batch, EventStore, Receipt, stream_id_of
 from backstory.stores.in_memory import InMemoryStore
 from backstory_aggregates.run_lines import (
     BadRunLineError,
@@ -213,8 +212,8 @@ class WatchedStore(InMemoryStore):
         super().__init__()
         self.commits: list[tuple[int, int]] = []
 
-    async def commit(self, batch: Sequence[StreamAppend]) -> tuple[Receipt, ...]:
-        events = [event for part in batch for event in part.events]
+    async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
+        events = [event for part in batch.appends for event in part.events]
         size = sum(len(event.data_json) + len(event.metadata_json) for event in events)
         self.commits.append((len(events), size))
         return await super().commit(batch)

@@ -15,19 +15,23 @@ from backstory import (
     ANY,
     NO_STREAM,
     STREAM_EXISTS,
+    AppendCondition,
+    Batch,
+    ConditionConflictError,
     DuplicateEventError,
     Durability,
     ExpectedVersion,
+    InvalidInputError,
     Metadata,
     NewEvent,
     RecordedEvent,
     StreamAppend,
     VersionConflictError,
+    where,
 )
 from backstory._commit import (
     EMPTY_LOG,
     NO_HASH,
-    Batch,
     LogHead,
     Settlement,
     StreamHead,
@@ -46,11 +50,21 @@ class Book:
         self.heads: dict[str, StreamHead] = {}
         self.head: LogHead = EMPTY_LOG
 
+    def matches(self, batches: Sequence[Batch]) -> dict[AppendCondition, RecordedEvent]:
+        conditions = [batch.condition for batch in batches if batch.condition is not None]
+        return {
+            condition: recorded
+            for condition in conditions
+            for recorded in self.log[condition.after_position :]
+            if condition.where.matches(recorded)
+        }
+
     def settle(self, *batches: Batch) -> Settlement:
         settlement = settle(
             batches,
             heads=self.heads,
             known=self.by_id,
+            matches=self.matches(batches),
             log=self.head,
             recorded_microseconds=7,
             durability=Durability.MEMORY,
@@ -65,7 +79,7 @@ class Book:
 def append(
     stream_id: str, events: Sequence[NewEvent], expected: ExpectedVersion | int = ANY
 ) -> Batch:
-    return [StreamAppend(stream_id, events, expected)]
+    return Batch([StreamAppend(stream_id, events, expected)])
 
 
 def places(settlement: Settlement) -> list[tuple[int, str, int]]:
@@ -92,7 +106,7 @@ def test_refused_batch_leaves_no_trace() -> None:
     book, events = Book(), noted("x")
 
     settlement = book.settle(
-        [StreamAppend("a-1", events, ANY), StreamAppend("a-2", noted("y"), STREAM_EXISTS)],
+        Batch([StreamAppend("a-1", events, ANY), StreamAppend("a-2", noted("y"), STREAM_EXISTS)]),
         append("a-1", events, NO_STREAM),
     )
 
@@ -237,7 +251,14 @@ PARTS = st.builds(
     st.lists(EVENTS, min_size=1, max_size=3),
     EXPECTED,
 )
-BATCHES = st.lists(PARTS, min_size=1, max_size=2)
+CONDITIONS = st.builds(
+    AppendCondition,
+    st.sampled_from(
+        [where(actor="a"), where(actor="b"), where(actor="a") | where(streams=["a-1"])]
+    ),
+    st.integers(0, 6),
+)
+BATCHES = st.builds(Batch, st.lists(PARTS, min_size=1, max_size=2), st.none() | CONDITIONS)
 
 Content = tuple[str, str, bytes]
 
@@ -247,14 +268,26 @@ class Oracle:
 
     def __init__(self) -> None:
         self.streams: dict[str, list[Content]] = {}
+        self.log: list[tuple[str, Content]] = []
 
     def append(self, batch: Batch) -> bool:
-        before = {id: list(events) for id, events in self.streams.items()}
-        for part in batch:
-            if not self._append(part):
-                self.streams = before
-                return False
-        return True
+        before, length = {id: list(events) for id, events in self.streams.items()}, len(self.log)
+        known = {content[0] for _, content in self.log}
+        is_new = any(event.event_id not in known for p in batch.appends for event in p.events)
+        holds = batch.condition is None or not is_new or self._holds(batch.condition)
+        if holds and all(map(self._append, batch.appends)):
+            return True
+        self.streams, self.log = before, self.log[:length]
+        return False
+
+    def _holds(self, condition: AppendCondition) -> bool:
+        actors = {item.actor for item in condition.where.items}
+        streams = {stream for item in condition.where.items for stream in item.streams}
+        return condition.after_position <= len(self.log) and not any(
+            stream_id in streams or f'"{actor}"' in content[2].decode()
+            for stream_id, content in self.log[condition.after_position :]
+            for actor in actors
+        )
 
     def _append(self, part: StreamAppend) -> bool:
         stream = self.streams.setdefault(part.stream_id, [])
@@ -272,6 +305,7 @@ class Oracle:
         if not as_expected or len({event[0] for event in wanted}) < len(wanted):
             return False
         stream += wanted
+        self.log += [(part.stream_id, content) for content in wanted]
         return True
 
 
@@ -308,3 +342,66 @@ def test_accepted_append_made_again_has_the_same_receipt(
     (again,) = book.settle(append("a-1", events, expected)).answers
 
     assert again == first
+
+
+BOOKED = where(tags=["seat:1"]) | where(types=["test:counted"])
+
+
+def tagged(tag: str) -> NewEvent:
+    return new_event(metadata=Metadata(tags=(tag,)))
+
+
+def conditional(stream_id: str, event: NewEvent, after_position: int) -> Batch:
+    append = StreamAppend(stream_id, [event], ANY)
+    return Batch([append], AppendCondition(BOOKED, after_position))
+
+
+def test_event_that_matches_behind_the_position_refuses_the_append() -> None:
+    book = Book()
+    book.settle(append("a-1", [tagged("seat:1"), tagged("seat:2")]))
+
+    settlement = book.settle(
+        conditional("a-2", tagged("seat:1"), 0), conditional("a-2", tagged("seat:1"), 1)
+    )
+
+    refused, receipts = settlement.answers
+    assert isinstance(refused, ConditionConflictError)
+    assert (refused.position, refused.stream_id) == (1, "a-1")
+    assert not isinstance(receipts, Exception)
+    assert places(settlement) == [(3, "a-2", 1)]
+
+
+def test_events_of_the_same_group_are_judged_too() -> None:
+    settlement = Book().settle(
+        conditional("a-1", tagged("seat:1"), 0), conditional("a-2", tagged("seat:1"), 0)
+    )
+
+    assert places(settlement) == [(1, "a-1", 1)]
+    assert isinstance(settlement.answers[1], ConditionConflictError)
+
+
+def test_event_that_was_withdrawn_is_not_judged() -> None:
+    book = Book()
+    book.settle(append("a-1", noted("x")))
+
+    settlement = book.settle(
+        append("a-1", [tagged("seat:1")], NO_STREAM), conditional("a-2", tagged("seat:1"), 0)
+    )
+
+    assert places(settlement) == [(2, "a-2", 1)]
+
+
+def test_repetition_is_answered_whatever_its_condition_says_now() -> None:
+    book, event = Book(), tagged("seat:1")
+    (first,) = book.settle(conditional("a-1", event, 0)).answers
+
+    (again,) = book.settle(conditional("a-1", event, 0)).answers
+
+    assert again == first
+
+
+def test_condition_on_a_position_that_was_never_given_is_refused() -> None:
+    (answer,) = Book().settle(conditional("a-1", tagged("seat:1"), 1)).answers
+
+    assert isinstance(answer, InvalidInputError)
+    assert "the log ends at 0" in str(answer)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.conftest import Counted, Noted
 
-from backstory import Event, EventFilter, InvalidInputError, RecordedEvent, where
+from backstory import Event, EventFilter, FilterItem, InvalidInputError, RecordedEvent, where
 from backstory._filter import EVERY_EVENT
 
 MOMENT = datetime(2026, 1, 7, 12, tzinfo=UTC)
@@ -25,9 +25,15 @@ RECORDED = RecordedEvent(
     "test:noted",
     1,
     MICROSECONDS,
-    b'{"correlation_id":"c1","actor":"ada","tags":["red","green"]}',
+    b'{"correlation_id":"c1","causation_id":"b1","actor":"ada","tags":["red","green"]}',
     b"{}",
 )
+
+
+def item(condition: EventFilter) -> FilterItem:
+    """Return the one item of a filter."""
+    (only,) = condition.items
+    return only
 
 
 def test_filter_of_nothing_wants_every_event() -> None:
@@ -36,7 +42,7 @@ def test_filter_of_nothing_wants_every_event() -> None:
 
 
 def test_class_stands_for_its_aliases_too() -> None:
-    assert where(types=[Renamed, "x.future"]).types == (
+    assert item(where(types=[Renamed, "x.future"])).types == (
         "unit:renamed",
         "unit:old-name",
         "x.future",
@@ -46,14 +52,14 @@ def test_class_stands_for_its_aliases_too() -> None:
 def test_names_said_twice_are_kept_once() -> None:
     condition = where(types=[Noted, "test:noted"], categories=["a", "a"], tags=["t", "t"])
 
-    assert condition == EventFilter(types=("test:noted",), categories=("a",), tags=("t",))
+    assert item(condition) == FilterItem(types=("test:noted",), categories=("a",), tags=("t",))
 
 
 def test_times_of_every_zone_are_the_same_moment() -> None:
     elsewhere = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45)))
 
-    assert where(recorded_after=elsewhere).recorded_after == MICROSECONDS
-    assert where(recorded_until=elsewhere).recorded_until == MICROSECONDS
+    assert item(where(recorded_after=elsewhere)).recorded_after == MICROSECONDS
+    assert item(where(recorded_until=elsewhere)).recorded_until == MICROSECONDS
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,8 @@ def test_times_of_every_zone_are_the_same_moment() -> None:
         {"categories": ["task", "task.x"]},
         {"correlation_id": "c1"},
         {"actor": "ada"},
+        {"causation_id": "b1"},
+        {"streams": ["task.x-a", "task.x-a-b"]},
         {"tags": ["red"]},
         {"tags": ["green", "red"]},
         {"recorded_after": MOMENT - timedelta(microseconds=1)},
@@ -85,6 +93,8 @@ def test_event_that_fits_is_wanted(condition: dict[str, Any]) -> None:
         {"categories": ["Task.x"]},
         {"correlation_id": "c"},
         {"actor": "Ada"},
+        {"causation_id": "c1"},
+        {"streams": ["task.x-a"]},
         {"tags": ["re"]},
         {"tags": ["red", "blue"]},
         {"recorded_after": MOMENT},
@@ -109,6 +119,9 @@ class Abstract(Event):
         {"types": [7]},
         {"categories": "task"},
         {"categories": ["a-b"]},
+        {"streams": "task-1"},
+        {"streams": ["task"]},
+        {"causation_id": ""},
         {"categories": ["%"]},
         {"correlation_id": ""},
         {"correlation_id": 7},
@@ -125,3 +138,23 @@ class Abstract(Event):
 def test_condition_that_nothing_could_meet_is_refused(unfit: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         where(**unfit)
+
+
+def test_filters_are_joined_by_or() -> None:
+    joined = where(types=[Counted]) | where(tags=["red"], actor="ada")
+
+    assert joined.matches(RECORDED)
+    assert not (where(types=[Counted]) | where(tags=["red"], actor="bob")).matches(RECORDED)
+
+
+def test_item_joined_twice_is_kept_once() -> None:
+    assert where(types=[Noted]) | where(types=[Noted]) == where(types=[Noted])
+
+
+def test_filter_of_too_many_items_is_refused() -> None:
+    items = tuple(FilterItem(actor=str(number)) for number in range(51))
+
+    assert EventFilter(items[:50]).items == items[:50]
+    for unfit in ((), items):
+        with pytest.raises(InvalidInputError, match="1 to 50 items"):
+            EventFilter(unfit)

@@ -5,8 +5,14 @@ statement. So reads are composed here, from fixed pieces; values are always para
 
 One piece drives: it is chosen so that its index yields the events in the order of positions, and a
 page costs the same at the beginning and at the end of a long log. Where a filter names several
-types or categories, each is a read of its own and SQLite merges them. The other conditions are
-tested on what the driving piece yields; a unary plus keeps SQLite from trying their indexes.
+types or categories, each is a read of its own and SQLite merges them; so is each item of a filter.
+The other conditions are tested on what the driving piece yields; a unary plus keeps SQLite from
+trying their indexes. An event that matches several items comes once for each, one behind the other:
+whoever reads the rows takes it once.
+
+Only the index of streams yields another order, that of versions. It is bounded from below by the
+version that the stream had at the position where the read begins, and then sorted: what it costs
+grows with the events of the stream behind that position.
 """
 
 from functools import cache
@@ -15,13 +21,17 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from backstory._filter import EventFilter
+from backstory._filter import EventFilter, FilterItem
 from backstory._limits import INTEGER_MAX
 from backstory._store import StreamRead
 from backstory._subscription import LogRead
 
 _MERGED_MAX: Final = 8
 """Merging more reads than this costs more than passing over the events that do not match."""
+
+
+_TEXTS: Final = ("causation_id", "correlation_id", "actor")
+"""Columns of metadata that have an index, the likely narrowest first."""
 
 
 @cache
@@ -42,6 +52,24 @@ _COLUMNS: Final = (
     "CAST(e.metadata AS BLOB), CAST(e.data AS BLOB)"
 )
 
+_VERSION_AT: Final = (
+    "coalesce((SELECT s.version FROM events s WHERE s.stream_id = {stream} "
+    "AND s.position <= :after ORDER BY s.version DESC LIMIT 1), 0)"
+)
+
+
+class _Parameters:
+    """The values of a statement, each under a name of its own."""
+
+    def __init__(self, **named: object) -> None:
+        self.values: dict[str, Any] = named
+
+    def add(self, value: object) -> str:
+        """Keep a value; return what stands for it in the statement."""
+        name = f"value_{len(self.values)}"
+        self.values[name] = value
+        return f":{name}"
+
 
 class _Driver(Struct, frozen=True):
     """What a read goes along."""
@@ -55,16 +83,22 @@ class _Driver(Struct, frozen=True):
 
 def log_query(read: LogRead) -> Query:
     """Return the read of a page of the log."""
-    parameters: dict[str, Any] = {
-        "after": read.after_position,
-        "until": INTEGER_MAX if read.until_position is None else read.until_position,
-        "limit": read.limit,
-    }
-    rest = _residual(read.where, parameters)
-    selects = [_select(driver, rest) for driver in _drivers(read.where, parameters)]
+    items = read.where.items
+    parameters = _Parameters(
+        after=read.after_position,
+        until=INTEGER_MAX if read.until_position is None else read.until_position,
+        limit=min(read.limit * len(items), INTEGER_MAX),
+    )
+    selects = [
+        _select(driver, conditions)
+        for item in items
+        for conditions in [_conditions(item, parameters)]
+        for driver in _drivers(item, read.after_position, parameters)
+    ]
     order = "DESC" if read.backward else "ASC"
     # In a merged read, ORDER BY must name a column of the result: the position is the first.
-    return Query(f"{' UNION ALL '.join(selects)} ORDER BY 1 {order} LIMIT :limit", parameters)
+    sql = f"{' UNION ALL '.join(selects)} ORDER BY 1 {order} LIMIT :limit"
+    return Query(sql, parameters.values)
 
 
 def _select(driver: _Driver, rest: list[str]) -> str:
@@ -78,74 +112,78 @@ def _select(driver: _Driver, rest: list[str]) -> str:
 
 def stream_query(read: StreamRead) -> Query:
     """Return the read of a page of a stream."""
-    parameters: dict[str, Any] = {
-        "stream_id": read.stream_id,
-        "after": read.after_version,
-        "until": INTEGER_MAX if read.until_version is None else read.until_version,
-        "limit": read.limit,
-    }
+    parameters = _Parameters(
+        stream_id=read.stream_id,
+        after=read.after_version,
+        until=INTEGER_MAX if read.until_version is None else read.until_version,
+        limit=read.limit,
+    )
     conditions = ["e.stream_id = :stream_id", "e.version > :after", "e.version <= :until"]
     if read.until_position is not None:
-        parameters["until_position"] = read.until_position
-        conditions.append("+e.position <= :until_position")
-    conditions += _residual(read.where, parameters)
+        conditions.append(f"+e.position <= {parameters.add(read.until_position)}")
+    conditions += _any_of(read.where, parameters)
     order = "DESC" if read.backward else "ASC"
     sql = (
         f"SELECT e.position, {_COLUMNS} FROM events e WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed pieces; values are parameters
         f"ORDER BY e.version {order} LIMIT :limit"
     )
-    return Query(sql, parameters)
+    return Query(sql, parameters.values)
 
 
-def _drivers(where: EventFilter, parameters: dict[str, Any]) -> list[_Driver]:
+def _any_of(where: EventFilter, parameters: _Parameters) -> list[str]:
+    """Return a filter as conditions that must all hold."""
+    if len(where.items) == 1:
+        return _conditions(where.items[0], parameters)
+    items = (_conditions(item, parameters) for item in where.items)
+    return [f"({' OR '.join(' AND '.join(item) or 'TRUE' for item in items)})"]
+
+
+def _drivers(item: FilterItem, after: int, parameters: _Parameters) -> list[_Driver]:
     """Return what to read along; the likely narrowest.
 
-    What drives is tested again among the residual conditions, which costs little and keeps the two
-    apart.
+    What drives is tested again among the conditions, which costs little and keeps the two apart.
     """
-    if where.tags:
-        parameters["tag"] = where.tags[0]
+    if item.tags:
         # NOT INDEXED leaves each event to be found by its position.
         source = "event_tags t CROSS JOIN events e NOT INDEXED ON e.position = t.position"
-        return [_Driver(source, "t.tag = :tag", "t.position")]
-    if where.correlation_id is not None:
-        source = "events e INDEXED BY events_correlation_id"
-        return [_Driver(source, "e.correlation_id = :correlation_id")]
-    if where.actor is not None:
-        return [_Driver("events e INDEXED BY events_actor", "e.actor = :actor")]
-    if 0 < len(where.types) <= _MERGED_MAX:
-        return _each("type", where.types, parameters)
-    if 0 < len(where.categories) <= _MERGED_MAX:
-        return _each("category", where.categories, parameters)
-    return [_Driver("events e")]
+        return [_Driver(source, f"t.tag = {parameters.add(item.tags[0])}", "t.position")]
+    if 0 < len(item.streams) <= _MERGED_MAX:
+        return _along_streams(item.streams, after, parameters)
+    for column in _TEXTS:
+        if (value := getattr(item, column)) is not None:
+            return _along(column, (value,), parameters)
+    if 0 < len(item.types) <= _MERGED_MAX:
+        return _along("type", item.types, parameters)
+    if 0 < len(item.categories) <= _MERGED_MAX:
+        return _along("category", item.categories, parameters)
+    return [_Driver("events e NOT INDEXED")]
 
 
-def _each(column: str, values: tuple[str, ...], parameters: dict[str, Any]) -> list[_Driver]:
-    names = [f"{column}_{number}" for number in range(len(values))]
-    parameters.update(zip(names, values, strict=True))
+def _along(column: str, values: tuple[str, ...], parameters: _Parameters) -> list[_Driver]:
     source = f"events e INDEXED BY events_{column}"
-    return [_Driver(source, f"e.{column} = :{name}") for name in names]
+    return [_Driver(source, f"e.{column} = {parameters.add(value)}") for value in values]
 
 
-def _residual(where: EventFilter, parameters: dict[str, Any]) -> list[str]:
-    """Return every condition of a filter, in a form that asks for no index."""
-    conditions: list[str] = []
-    for column, values in (("type", where.types), ("category", where.categories)):
-        names = [f"{column}_{number}" for number in range(len(values))]
-        parameters.update(zip(names, values, strict=True))
-        if names:
-            conditions.append(f"+e.{column} IN (:{', :'.join(names)})")
-    for column, value in (("correlation_id", where.correlation_id), ("actor", where.actor)):
-        if value is not None:
-            parameters[column] = value
-            conditions.append(f"+e.{column} = :{column}")
-    if where.recorded_after is not None:
-        parameters["recorded_after"] = where.recorded_after
-        conditions.append("e.recorded_at > :recorded_after")
-    if where.recorded_until is not None:
-        parameters["recorded_until"] = where.recorded_until
-        conditions.append("e.recorded_at <= :recorded_until")
-    for number, tag in enumerate(where.tags):
-        parameters[f"tag_{number}"] = tag
-        conditions.append(f"(:tag_{number}, e.position) IN event_tags")
-    return conditions
+def _along_streams(streams: tuple[str, ...], after: int, parameters: _Parameters) -> list[_Driver]:
+    return [_along_stream(parameters.add(stream_id), after) for stream_id in streams]
+
+
+def _along_stream(stream: str, after: int) -> _Driver:
+    condition = f"e.stream_id = {stream}"
+    if after:
+        condition += f" AND e.version > {_VERSION_AT.format(stream=stream)}"
+    return _Driver("events e", condition, "+e.position")
+
+
+def _conditions(item: FilterItem, parameters: _Parameters) -> list[str]:
+    """Return every condition of an item, in a form that asks for no index."""
+    add = parameters.add
+    lists = (("type", item.types), ("category", item.categories), ("stream_id", item.streams))
+    bounds = ((">", item.recorded_after), ("<=", item.recorded_until))
+    texts = ((column, getattr(item, column)) for column in _TEXTS)
+    return [
+        *(f"+e.{name} IN ({', '.join(map(add, values))})" for name, values in lists if values),
+        *(f"+e.{column} = {add(text)}" for column, text in texts if text is not None),
+        *(f"e.recorded_at {sign} {add(bound)}" for sign, bound in bounds if bound is not None),
+        *(f"({add(tag)}, e.position) IN event_tags" for tag in item.tags),
+    ]

@@ -402,7 +402,11 @@ def _read_events(
     events: list[RecordedEvent] = []
     size = 0
     for row in cursor:
+        if events and events[-1].position == row[0]:  # it matches several items of the filter
+            continue
         events.append(RecordedEvent(*row))
+        if len(events) == limit:
+            break
         size += len(row[7]) + len(row[8])
         if size > _PAGE_BYTES_MAX:
             cursor.close()

@@ -27,6 +27,7 @@ import msgspec
 
 from backstory._clock import Clock, to_microseconds
 from backstory._commit import (
+    AppendCondition,
     Batch,
     CommittedEvent,
     Durability,
@@ -40,8 +41,9 @@ from backstory._errors import BackstoryError, StoreClosedError, StoreUnavailable
 from backstory._limits import APPEND_BYTES_MAX, APPEND_EVENT_COUNT_MAX
 from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
+from backstory._subscription import LogRead
 from backstory.stores.sqlite._connection import Connection, translated
-from backstory.stores.sqlite._statement import statement
+from backstory.stores.sqlite._statement import log_query, statement
 
 T = TypeVar("T")
 Answer = tuple[Receipt, ...]
@@ -167,8 +169,9 @@ class Writer:
         event_count = byte_count = 0
         while self._queue:
             batch, answer = self._queue[0]
-            event_count += sum(len(part.events) for part in batch)
-            byte_count += sum(len(event.data_json) for part in batch for event in part.events)
+            events = [event for part in batch.appends for event in part.events]
+            event_count += len(events)
+            byte_count += sum(len(event.data_json) for event in events)
             is_full = event_count > APPEND_EVENT_COUNT_MAX or byte_count > APPEND_BYTES_MAX
             if group and is_full:
                 break
@@ -215,8 +218,9 @@ def commit_group(
     """Judge a group, and write what passes; runs on the connection's thread, in a transaction."""
     settlement = settle(
         batches,
-        heads=_stream_heads(db, {part.stream_id for batch in batches for part in batch}),
+        heads=_stream_heads(db, {part.stream_id for batch in batches for part in batch.appends}),
         known=_known(db, batches),
+        matches=_matches(db, [b.condition for b in batches if b.condition is not None]),
         log=LogHead(*db.execute(statement("read_log_head")).fetchone()),
         recorded_microseconds=now,
         durability=durability,
@@ -267,9 +271,27 @@ def _stream_heads(db: sqlite3.Connection, stream_ids: set[str]) -> dict[str, Str
 
 
 def _known(db: sqlite3.Connection, batches: Sequence[Batch]) -> dict[str, RecordedEvent]:
-    ids = [event.event_id for batch in batches for part in batch for event in part.events]
+    ids = [event.event_id for b in batches for part in b.appends for event in part.events]
     rows = db.execute(statement("find_events"), (msgspec.json.encode(ids).decode(),))
     return {row[3]: RecordedEvent(*row) for row in rows}
+
+
+def _matches(
+    db: sqlite3.Connection, conditions: Sequence[AppendCondition]
+) -> dict[AppendCondition, RecordedEvent]:
+    found: dict[AppendCondition, RecordedEvent] = {}
+    for condition in conditions:
+        read = LogRead(
+            after_position=condition.after_position,
+            until_position=None,
+            where=condition.where,
+            backward=True,
+            limit=1,
+        )
+        query = log_query(read)
+        if (row := db.execute(query.sql, query.parameters).fetchone()) is not None:
+            found[condition] = RecordedEvent(*row)
+    return found
 
 
 def _insert(db: sqlite3.Connection, events: list[CommittedEvent], log: LogHead) -> None:
