@@ -23,10 +23,9 @@ from backstory._errors import (
     ConfigurationError,
     CorruptLogError,
     InvalidInputError,
-    UnknownEventTypeError,
 )
-from backstory._events import Event, RawEvent, is_known
-from backstory._handlers import Handler, collect_handlers, is_plain
+from backstory._events import Event, RawEvent, is_known, own_tags
+from backstory._handlers import Handler, collect_handlers, is_plain, meet_unknown
 from backstory._ids import stream_id_of
 from backstory._limits import check_category, check_integer
 from backstory._recorded import RecordedEvent
@@ -44,6 +43,19 @@ class EmittedEvent(Struct, frozen=True):
 
     event: Event
     data_json: bytes
+    tags: tuple[str, ...]
+    """The event's own, without the context's."""
+
+
+def emitted_event(event: Event) -> EmittedEvent:
+    """Return an event as it will be read, apart from whatever the caller does with it.
+
+    Raises:
+        EncodeError: The event would not come back equal.
+        InvalidInputError: Its tags are none.
+    """
+    data_json, copy = encode(event)
+    return EmittedEvent(copy, data_json, own_tags(copy))
 
 
 class Book:
@@ -252,12 +264,13 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
 
         Raises:
             EncodeError: The event would not come back equal; the state has not moved.
+            InvalidInputError: Its own tags are none; likewise.
         """
-        data_json, copy = encode(event)
+        emitted = emitted_event(event)
         handler = self.handlers.get(event.event_type)
         if handler is not None:
-            handler(self, copy, None)
-        self.book.emitted.append(EmittedEvent(copy, data_json))
+            handler(self, emitted.event, None)
+        self.book.emitted.append(emitted)
         self.book.version += 1
 
     @classmethod
@@ -284,8 +297,8 @@ def evolve(aggregate: Aggregate, recorded: RecordedEvent) -> None:
     """Evolve an aggregate by the next event of its stream.
 
     Raises:
-        UnknownEventTypeError: This program does not know the event, so that the state would be a
-            guess.
+        UnknownEventTypeError: This program does not know the event, and the class has no handler
+            for `RawEvent`.
         DecodeError: The event's data does not fit its class.
         CorruptLogError: It is not the next one.
     """
@@ -297,11 +310,10 @@ def evolve(aggregate: Aggregate, recorded: RecordedEvent) -> None:
         )
     handler = aggregate.handlers.get(recorded.type)
     if handler is None:
-        known = is_known(recorded.type, recorded.schema_version)
-    elif known := not isinstance(event := recorded.data, RawEvent):
+        if not is_known(recorded.type, recorded.schema_version):
+            meet_unknown(aggregate, aggregate.handlers, recorded)
+    elif isinstance(event := recorded.data, RawEvent):
+        meet_unknown(aggregate, aggregate.handlers, recorded)
+    else:
         handler(aggregate, event, None)
-    if not known:
-        raise UnknownEventTypeError(
-            event_type=recorded.type, stream_id=recorded.stream_id, version=recorded.version
-        )
     aggregate.book.version = recorded.version

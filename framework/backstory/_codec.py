@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from backstory._errors import DecodeError, EncodeError, UpcasterMissingError
+from backstory._errors import DecodeError, EncodeError
 from backstory._events import Event, Metadata, RawEvent, event_class
 from backstory._limits import EVENT_BYTES_MAX, NESTING_MAX, nesting, shorten
+from backstory._upcasting import JSONObject, upcast
 
 T = TypeVar("T")
 EventT = TypeVar("EventT", bound=Event)
-JSONObject = dict[str, Any]
 
 _encoder = msgspec.json.Encoder()
 _any_decoder = msgspec.json.Decoder()
@@ -140,20 +140,26 @@ def decode(stored: Encoded) -> Event:
     A newer schema version than the class's counts as unknown: nothing here can say what it means.
 
     Raises:
-        DecodeError: The data is damaged, or does not fit the class.
-        UpcasterMissingError: It is stored in an older schema version.
+        DecodeError: The data is damaged, or does not fit the class, or an upcaster raised.
     """
     cls = event_class(stored.type)
     try:
         if cls is None or stored.schema_version > cls.schema_version:
             return RawEvent(content=_any_decoder.decode(stored.data_json))
-        if stored.schema_version == cls.schema_version:
-            return _decoder(cls).decode(stored.data_json)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _read(cls, stored.schema_version, stored.data_json)
+    except (ValueError, RecursionError) as error:  # msgspec's errors and bad UTF-8 are ValueErrors
         raise _undecodable(stored, str(error)) from error
-    raise UpcasterMissingError(
-        event_type=stored.type, from_version=stored.schema_version, to_version=cls.schema_version
-    )
+
+
+def _read(cls: type[EventT], schema_version: int, json: bytes) -> EventT:
+    if schema_version < cls.schema_version:
+        data = upcast(_any_decoder.decode(json), schema_version, cls.event_upcasters)
+        try:
+            # Through JSON, so that it is read by the rules by which the class's own data is read.
+            json = _encoder.encode(data)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"an upcaster returned what is no JSON: {error}") from error
+    return _decoder(cls).decode(json)
 
 
 def decode_metadata(stored: Encoded) -> Metadata:
@@ -189,9 +195,9 @@ def check_data(json: bytes, *, event_type: str, schema_version: int) -> None:
     try:
         # Whole first: a class passes over what it has no field for, unlooked at.
         _any_decoder.decode(json)
-        if cls is not None and cls.schema_version == schema_version:
-            _decoder(cls).decode(json)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if cls is not None and schema_version <= cls.schema_version:
+            _read(cls, schema_version, json)
+    except (ValueError, RecursionError) as error:
         raise EncodeError(event_type=event_type, field="data", reason=str(error)) from error
 
 

@@ -15,8 +15,7 @@
     ├── CodecError
     │   ├── EncodeError               a value would not come back as it is             · nothing happened; mend the event
     │   ├── UnknownEventTypeError     no class for a stored type where one is needed   · register the class
-    │   ├── DecodeError               stored data does not fit its class               · mend the class or upcast
-    │   └── UpcasterMissingError      stored in an older schema version than its class · keep the class at that version
+    │   └── DecodeError               stored data does not fit its class               · mend the class or upcast
     ├── DomainError                   an aggregate refused a command; subclass it      · nothing happened
     └── ProjectionError
         ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
@@ -238,22 +237,6 @@ class DecodeError(CodecError):
         """The event's version in it."""
         self.reason = reason
         """What does not fit."""
-
-
-class UpcasterMissingError(CodecError):
-    """An event is stored in an older schema version than its class, and nothing translates it."""
-
-    def __init__(self, *, event_type: str, from_version: int, to_version: int) -> None:
-        super().__init__(
-            f"event {event_type!r} is stored in schema version {from_version} and its class is at "
-            f"{to_version}; nothing translates it, so keep the class at {from_version}"
-        )
-        self.event_type = event_type
-        """The stored type."""
-        self.from_version = from_version
-        """The schema version it is stored in."""
-        self.to_version = to_version
-        """The schema version of the class."""
 
 
 class DomainError(BackstoryError):

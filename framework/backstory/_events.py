@@ -5,6 +5,8 @@ can be read again. The registry is the process's: a type means one thing in one 
 have aliases, which are types it was stored under before it was renamed.
 """
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, cast, dataclass_transform
 
 import msgspec
@@ -20,8 +22,12 @@ from backstory._limits import (
     check_text,
     shorten,
 )
+from backstory._upcasting import Upcaster, check_upcasters
 
-_RESERVED: Final = frozenset({"event_type", "event_aliases", "schema_version"})
+_RESERVED: Final = frozenset(
+    {"event_type", "event_aliases", "event_tags", "event_upcasters", "schema_version"}
+)
+_NO_UPCASTERS: Final[Mapping[int, Upcaster]] = MappingProxyType({})
 
 
 class EventMeta(StructMeta):
@@ -38,18 +44,21 @@ class EventMeta(StructMeta):
         type: str = "",
         schema_version: int = 1,
         aliases: tuple[str, ...] = (),
+        upcasters: Mapping[int, Upcaster] = _NO_UPCASTERS,
         frozen: bool = True,
         kw_only: bool = True,
     ) -> Any:
         """Make the class and register it; a class without a type is abstract.
 
         Raises:
-            ConfigurationError: The type is taken by another class, or a keyword or field is unfit.
+            ConfigurationError: The type is taken by another class, a keyword or field is unfit, or
+                an older schema version is not translated.
         """
         if not frozen or not kw_only:
             raise ConfigurationError(f"event {name}: events are frozen and keyword-only")
         cls = StructMeta.__new__(mcls, name, bases, namespace, frozen=True, kw_only=True)
         cls.event_type, cls.schema_version, cls.event_aliases = type, schema_version, aliases
+        cls.event_upcasters = upcasters
         if type:
             _check_definition(cls)
             _register(cls)
@@ -71,6 +80,8 @@ class Event(Struct, frozen=True, kw_only=True, metaclass=EventMeta):
         schema_version: The shape number of the fields, from 1. Raise it when a change of the
             fields needs translating.
         aliases: Types that these events were stored under before.
+        upcasters: For each older schema version a function that turns its data, as a JSON object,
+            into that of the next.
 
     Fields hold what JSON and msgspec can carry exactly. An event whose values would not come back
     equal is refused before anything is written.
@@ -82,6 +93,18 @@ class Event(Struct, frozen=True, kw_only=True, metaclass=EventMeta):
     """The shape number of the fields, from 1."""
     event_aliases: ClassVar[tuple[str, ...]]
     """Further types that are read as this class."""
+    event_upcasters: ClassVar[Mapping[int, Upcaster]]
+    """What translates older schema versions, by the version that it takes."""
+
+    def event_tags(self) -> Sequence[str]:
+        """Return the tags that the event has by itself; override it, such as with its subject's.
+
+            def event_tags(self) -> Sequence[str]:
+                return [f"seat:{self.seat}"]
+
+        They are stored beside those of the context, once, when the event is emitted.
+        """
+        return ()
 
 
 class RawEvent(Event):
@@ -122,6 +145,7 @@ def _check_definition(cls: type[Event]) -> None:
         check_integer("schema_version", cls.schema_version, least=1)
     except InvalidInputError as error:
         raise ConfigurationError(f"event {cls.__name__}: {error}") from None
+    check_upcasters(cls.__name__, cls.schema_version, cls.event_upcasters)
     if taken := _RESERVED & set(cls.__struct_fields__):
         raise ConfigurationError(
             f"event {cls.__name__}: field {min(taken)!r} is the framework's; rename it"
@@ -164,6 +188,26 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Words to find the event by; at most 64."""
     free: dict[str, Any] = {}
     """The program's own keys, as JSON values."""
+
+
+def own_tags(event: Event) -> tuple[str, ...]:
+    """Return the tags that an event has by itself.
+
+    Raises:
+        InvalidInputError: It says one text instead of a list of texts.
+    """
+    tags = event.event_tags()
+    if isinstance(tags, str):
+        reason = "must be a list of texts, not one text"
+        raise InvalidInputError(argument="event_tags", found=repr(tags), reason=reason)
+    return tuple(tags)
+
+
+def tagged(metadata: Metadata, tags: Sequence[str]) -> Metadata:
+    """Return metadata with further tags, each once."""
+    if not tags:
+        return metadata
+    return msgspec.structs.replace(metadata, tags=tuple(dict.fromkeys((*metadata.tags, *tags))))
 
 
 def check_metadata(metadata: Metadata) -> None:

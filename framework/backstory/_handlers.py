@@ -6,11 +6,11 @@ that an event nobody asks for is never decoded.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast, overload
 
-from backstory._errors import ConfigurationError
-from backstory._events import Event, names_of
+from backstory._errors import ConfigurationError, UnknownEventTypeError
+from backstory._events import Event, RawEvent, names_of
 from backstory._recorded import RecordedEvent
 
 S = TypeVar("S")
@@ -21,6 +21,9 @@ EventT = TypeVar("EventT", bound=Event)
 
 Handler = Callable[[Any, Event, RecordedEvent | None], None]
 """A handler as it is called: `recorded` is None while a command is being decided."""
+
+UNKNOWN: Final = ""
+"""Where the handler of `RawEvent` is found among the handlers: no event has this type."""
 
 _TAKES_EVENT: Final = 2
 _TAKES_RECORDED: Final = 3
@@ -56,6 +59,10 @@ def on(*types: type[Event]) -> Marker[Any]:
     The method is a plain `def`, takes `(self, event)` or, in a projection, also the
     `RecordedEvent`, and only assigns. Each event class has one handler in a class.
 
+    `@on(RawEvent)` is what a class does with events that this program does not know. For an
+    aggregate these are all such events of its stream; for a projection, those of the types that it
+    handles, in a newer schema version than its class. Without it, they are refused.
+
     Raises:
         ConfigurationError: An argument is no event class with a type, or the method has another
             shape.
@@ -64,7 +71,7 @@ def on(*types: type[Event]) -> Marker[Any]:
         given: Any = cls
         if not (isinstance(given, type) and issubclass(given, Event)):
             raise ConfigurationError(f"@on({cls!r}): name event classes")
-        if not cls.event_type:
+        if not cls.event_type and cls is not RawEvent:
             raise ConfigurationError(f"@on({cls.__name__}): the class is abstract, it has no type=")
     if not types:
         raise ConfigurationError("@on(): name at least one event class")
@@ -122,6 +129,20 @@ def _own_handlers(cls: type) -> dict[str, Handler]:
                     )
                 own[event_type] = _handler(member)
     return own
+
+
+def meet_unknown(state: Any, handlers: Mapping[str, Handler], recorded: RecordedEvent) -> None:
+    """Hand an event that this program does not know to the handler of `RawEvent`.
+
+    Raises:
+        UnknownEventTypeError: There is none: what the event means to the state would be a guess.
+    """
+    handler = handlers.get(UNKNOWN)
+    if handler is None:
+        raise UnknownEventTypeError(
+            event_type=recorded.type, stream_id=recorded.stream_id, version=recorded.version
+        )
+    handler(state, recorded.data, recorded)
 
 
 def _handler(method: Any) -> Handler:

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct, StructMeta
 
 from backstory._aggregate import check_defaults, check_fields, check_number
-from backstory._errors import ConfigurationError, InvalidInputError, UnknownEventTypeError
+from backstory._errors import ConfigurationError, InvalidInputError
 from backstory._events import RawEvent
-from backstory._handlers import Handler, collect_handlers
+from backstory._handlers import Handler, collect_handlers, meet_unknown
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._recorded import RecordedEvent
 
@@ -92,7 +92,8 @@ def project(projection: Projection, recorded: RecordedEvent) -> None:
 
     Raises:
         DecodeError: The event's data does not fit its class.
-        UnknownEventTypeError: It is stored in a newer schema version than this program knows.
+        UnknownEventTypeError: It is stored in a newer schema version than this program knows, and
+            the class has no handler for `RawEvent`.
         Exception: Whatever the handler raises.
     """
     handler = projection.handlers.get(recorded.type)
@@ -101,7 +102,6 @@ def project(projection: Projection, recorded: RecordedEvent) -> None:
     event = recorded.data
     if isinstance(event, RawEvent):
         # A newer schema version of a type that it asked for: what it says would be a guess.
-        raise UnknownEventTypeError(
-            event_type=recorded.type, stream_id=recorded.stream_id, version=recorded.version
-        )
-    handler(projection, event, recorded)
+        meet_unknown(projection, projection.handlers, recorded)
+    else:
+        handler(projection, event, recorded)

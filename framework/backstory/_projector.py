@@ -22,6 +22,7 @@ from backstory._errors import (
 )
 from backstory._filter import EventFilter, FilterItem
 from backstory._fingerprint import fingerprint_of
+from backstory._handlers import UNKNOWN
 from backstory._logging import POSITION, PROJECTION, REASON, log
 from backstory._projection import Projection, project
 from backstory._recorded import RecordedEvent
@@ -188,7 +189,8 @@ class Projector(Generic[P]):
 
 def wanted(projection: type[Projection]) -> EventFilter:
     """Return the filter for the events that a projection has handlers for."""
-    return EventFilter((FilterItem(types=tuple(sorted(projection.handlers))),))
+    types = tuple(sorted(projection.handlers.keys() - {UNKNOWN}))
+    return EventFilter((FilterItem(types=types),))
 
 
 async def fold_log(

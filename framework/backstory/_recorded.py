@@ -22,7 +22,7 @@ from backstory._codec import (
     parse_metadata,
 )
 from backstory._errors import InvalidInputError
-from backstory._events import Event, Metadata, check_metadata
+from backstory._events import Event, Metadata, check_metadata, own_tags, tagged
 from backstory._ids import check_event_id, parse_event_id, split_stream_id
 from backstory._limits import EVENT_BYTES_MAX, check_event_type, check_integer, shorten
 
@@ -72,7 +72,7 @@ class NewEvent(Struct, frozen=True):
 
     @classmethod
     def of(cls, event: Event, *, event_id: object, metadata: Metadata | None = None) -> Self:
-        """Return a new event that says what `event` says.
+        """Return a new event that says what `event` says, with the tags that it has by itself.
 
         Args:
             event: The fact.
@@ -83,13 +83,13 @@ class NewEvent(Struct, frozen=True):
             EncodeError: The event or its metadata would not come back equal, or is too large.
             InvalidInputError: The id is no UUID, or the metadata is outside the limits.
         """
-        data_json, _ = encode(event)
+        data_json, copy = encode(event)
         return cls.raw(
             event.event_type,
             data_json,
             event_id=event_id,
             schema_version=event.schema_version,
-            metadata=metadata,
+            metadata=tagged(metadata or Metadata(), own_tags(copy)),
         )
 
     @classmethod
@@ -126,8 +126,8 @@ class _Decoded:
 
     data: Event
     """The event, as its class, or as a `RawEvent`; decoded on first use, which may raise
-    `DecodeError` (it does not fit the class) or `UpcasterMissingError` (it is stored in an older
-    schema version that nothing translates)."""
+    `DecodeError` (it does not fit the class). What is stored in an older schema version has gone
+    through the upcasters of the class."""
     metadata: Metadata
     """Correlation, causation, actor, tags and free keys; decoded on first use, which may raise
     `DecodeError` (it is damaged)."""

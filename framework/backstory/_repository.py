@@ -36,7 +36,7 @@ from backstory._errors import (
     StoreError,
     VersionConflictError,
 )
-from backstory._events import Metadata
+from backstory._events import Metadata, tagged
 from backstory._filter import where
 from backstory._fingerprint import fingerprint_of
 from backstory._ids import IdSource, TimeOrderedIds, derive_event_id, stream_id_of
@@ -108,7 +108,6 @@ class Repository:
                 written.
             UnknownEventTypeError: The stream holds an event that this program does not know.
             DecodeError: The stream holds an event that does not fit its class.
-            UpcasterMissingError: The stream holds an event of an older schema version.
             CorruptLogError: The stream has a gap.
             ConfigurationError: `command` is no command of a concrete aggregate class.
             InvalidInputError: The id, or the append, is outside the limits.
@@ -185,7 +184,6 @@ class Repository:
                 stream has not reached `at_version`.
             UnknownEventTypeError: The stream holds an event that this program does not know.
             DecodeError: A stored event does not fit its class.
-            UpcasterMissingError: An event is stored in an older schema version.
             CorruptLogError: The stream has a gap.
             ConfigurationError: The class is abstract.
             StoreUnavailableError: The store did not answer.
@@ -240,7 +238,7 @@ class Repository:
                 emitted.data_json,
                 event_id=self._ids.new() if key is None else _key_id(key, stream_id, place),
                 schema_version=emitted.event.schema_version,
-                metadata=metadata,
+                metadata=tagged(metadata, emitted.tags),
             )
             for place, emitted in enumerate(book.emitted)
         ]

@@ -3,7 +3,7 @@
 Not run: the checkers read it, and `assert_type` says what they must have inferred.
 """
 
-from typing import assert_type
+from typing import Any, assert_type
 
 from backstory import (
     Aggregate,
@@ -24,7 +24,17 @@ class TaskCreated(Event, type="typing:created"):
     priority: int = 0
 
 
-class TaskCompleted(Event, type="typing:completed", schema_version=2, aliases=("typing:done",)):
+def _count_pages(data: dict[str, Any]) -> dict[str, Any]:
+    return {"pages": len(data["chapters"])}
+
+
+class TaskCompleted(
+    Event,
+    type="typing:completed",
+    schema_version=2,
+    aliases=("typing:done",),
+    upcasters={1: _count_pages},
+):
     pages: int
 
 

@@ -15,6 +15,7 @@ from backstory import (
     EncodeError,
     Event,
     InvalidInputError,
+    RawEvent,
     RecordedEvent,
     UnknownEventTypeError,
     on,
@@ -151,6 +152,66 @@ def test_unknown_event_is_not_folded(type: str, schema_version: int) -> None:
 
     assert (caught.value.stream_id, caught.value.version) == ("counter-1", 1)
     assert counter.version == 0
+
+
+class Tolerant(Aggregate, category="tolerant"):
+    """Counts what it does not know."""
+
+    total: int = 0
+    unknown: list[Any] = []
+
+    @on(Counted)
+    def _counted(self, event: Counted) -> None:
+        self.total += event.by
+
+    @on(RawEvent)
+    def _unknown(self, event: RawEvent) -> None:
+        self.unknown.append(event.content)
+
+
+def test_unknown_events_go_to_the_handler_of_raw_events() -> None:
+    tolerant = Tolerant.blank("1")
+
+    evolve(tolerant, recorded(b'{"a":1}', type="x.future", version=1))
+    evolve(tolerant, recorded(b'{"by":2}', type="test:counted", version=2))
+    evolve(tolerant, recorded(b'{"times":3}', type="test:counted", schema_version=2, version=3))
+    evolve(tolerant, recorded(b'{"text":"a"}', type="test:noted", version=4))
+
+    assert (tolerant.total, tolerant.unknown) == (2, [{"a": 1}, {"times": 3}])
+    assert tolerant.version == 4
+
+
+class Seated(Event, type="unit:seated"):
+    """Somebody sat down; found by the seat."""
+
+    seat: str
+
+    def event_tags(self) -> list[str]:
+        return [f"seat:{self.seat}"]
+
+
+class Loose(Event, type="unit:loose"):
+    """Its tags are one text by mistake."""
+
+    def event_tags(self) -> str:  # a text is a sequence of texts to a type checker
+        return "seat"
+
+
+def test_emitted_event_brings_its_own_tags() -> None:
+    counter = Counter.blank("1")
+
+    counter.emit(Seated(seat="12A"))
+
+    assert counter.book.emitted[0].tags == ("seat:12A",)
+
+
+def test_tags_that_are_one_text_are_refused_before_the_state_moves() -> None:
+    counter = Counter.blank("1")
+
+    with pytest.raises(InvalidInputError, match="event_tags"):
+        counter.emit(Loose())
+
+    assert (counter.version, counter.book.emitted) == (0, [])
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, 4])

@@ -23,7 +23,6 @@ from backstory import (
     Metadata,
     RawEvent,
     RecordedEvent,
-    UpcasterMissingError,
 )
 from backstory._codec import (
     check_data,
@@ -70,7 +69,17 @@ class Everything(Event, type="unit:everything"):
     by_number: dict[int, list[Point]]
 
 
-class Aged(Event, type="unit:aged", schema_version=3):
+def _months_to_years(data: dict[str, Any]) -> dict[str, Any]:
+    return {"years": data["months"] // 12}
+
+
+def _as_it_is(data: dict[str, Any]) -> dict[str, Any]:
+    return data
+
+
+class Aged(
+    Event, type="unit:aged", schema_version=3, upcasters={1: _months_to_years, 2: _as_it_is}
+):
     years: int
 
 
@@ -287,11 +296,27 @@ def test_known_schema_version_is_read_as_its_class() -> None:
     assert read(b'{"years":40,"added_later":true}', "unit:aged", 3) == Aged(years=40)
 
 
-def test_older_schema_version_needs_an_upcaster() -> None:
-    with pytest.raises(UpcasterMissingError) as caught:
-        read(b'{"years":40}', "unit:aged", 2)
+@pytest.mark.parametrize(("data_json", "version"), [(b'{"months":490}', 1), (b'{"years":40}', 2)])
+def test_older_schema_version_is_read_through_its_upcasters(data_json: bytes, version: int) -> None:
+    assert read(data_json, "unit:aged", version) == Aged(years=40)
 
-    assert (caught.value.from_version, caught.value.to_version) == (2, 3)
+
+@pytest.mark.parametrize(
+    ("data_json", "version", "reason"),
+    [
+        (b'{"weeks":9}', 1, "the upcaster from version 1 raised KeyError: 'months'"),
+        (b'{"years":"forty"}', 2, "Expected `int`, got `str`"),
+        (b"[]", 2, "the upcaster from version 2 returned no dict"),
+    ],
+)
+def test_older_data_that_cannot_be_translated_is_named_with_its_place(
+    data_json: bytes, version: int, reason: str
+) -> None:
+    with pytest.raises(DecodeError) as caught:
+        read(data_json, "unit:aged", version)
+
+    assert (caught.value.stream_id, caught.value.schema_version) == ("task-1", version)
+    assert reason in caught.value.reason
 
 
 @pytest.mark.parametrize(
@@ -385,14 +410,16 @@ def test_text_that_is_no_json_is_refused(data_json: bytes) -> None:
         check_data(data_json, event_type="unit:never-defined", schema_version=1)
 
 
-@pytest.mark.parametrize(("schema_version", "fits"), [(2, True), (3, False), (4, True)])
+@pytest.mark.parametrize(
+    ("schema_version", "fits"), [(1, False), (2, False), (3, False), (4, True)]
+)
 def test_text_of_a_known_type_must_fit_its_class(schema_version: int, *, fits: bool) -> None:
     data_json = b'{"years":"forty"}'
 
     if fits:
         check_data(data_json, event_type="unit:aged", schema_version=schema_version)
     else:
-        with pytest.raises(EncodeError, match="years"):
+        with pytest.raises(EncodeError, match=r"years|months"):
             check_data(data_json, event_type="unit:aged", schema_version=schema_version)
 
 

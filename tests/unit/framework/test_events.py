@@ -15,7 +15,17 @@ from backstory._events import (
 from backstory._limits import METADATA_ID_BYTES_MAX, TAG_BYTES_MAX, TAG_COUNT_MAX
 
 
-class Paid(Event, type="unit:paid", schema_version=3, aliases=("unit:bought", "unit:settled")):
+def _same(data: dict[str, Any]) -> dict[str, Any]:
+    return data
+
+
+class Paid(
+    Event,
+    type="unit:paid",
+    schema_version=3,
+    aliases=("unit:bought", "unit:settled"),
+    upcasters={1: _same, 2: _same},
+):
     amount: int
 
 

@@ -17,6 +17,7 @@ from backstory import (
     Projection,
     ProjectionBehindError,
     ProjectionFailedError,
+    RawEvent,
     RecordedEvent,
     StoreClosedError,
     derive_event_id,
@@ -352,3 +353,28 @@ async def test_stopped_projector_says_at_once_that_it_is_behind(store: EventStor
 
     with anyio.fail_after(DEADLINE_SECONDS), pytest.raises(ProjectionBehindError):
         await projector.wait_for(position, timeout_seconds=3600)
+
+
+class Patient(Projection):
+    """Notes what is newer than it is."""
+
+    total: int = 0
+    newer: list[int] = []
+
+    @on(Counted)
+    def _counted(self, event: Counted) -> None:
+        self.total += event.by
+
+    @on(RawEvent)
+    def _newer(self, event: RawEvent, recorded: RecordedEvent) -> None:
+        self.newer.append(recorded.position)
+
+
+async def test_newer_schema_goes_to_the_handler_of_raw_events(store: EventStore) -> None:
+    newer = NewEvent.raw("test:counted", b"{}", event_id=derive_event_id("newer"), schema_version=2)
+    other = NewEvent.raw("x.future", b"{}", event_id=derive_event_id("other"))
+    await store.append("counter-1", [new_event(Counted()), newer, other], expected_version=ANY)
+
+    model = await fold_log(store, Patient)
+
+    assert (model.total, model.newer) == (1, [2])
