@@ -9,21 +9,28 @@ which one meets them.
 
 # Facts
 from backstory._events import Event, Metadata, RawEvent
+from backstory._upcasting import Upcaster
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._ids import IdSource, derive_event_id, stream_id_of
 from backstory._clock import Clock
 
 # Deciding and reading
 from backstory._aggregate import Aggregate
+from backstory._decision import Decision
 from backstory._projection import Projection
 from backstory._handlers import on
 
 # The way in
 from backstory._app import Backstory
+from backstory._blocking import BlockingBackstory, BlockingScope
 from backstory._repository import Repository, Scope
 from backstory._filter import EventFilter, FilterItem, where
 from backstory._subscription import Subscription, SubscriptionState
 from backstory._projector import fold_log
+
+# Public as `backstory.open`, and not in __all__: so `from backstory import *` leaves Python's own
+# `open` alone.
+from backstory._blocking import open as open  # noqa: A004 - nobody imports the name by itself
 
 # Stores
 from backstory._store_url import StoreURL, store_of
@@ -54,7 +61,6 @@ from backstory._errors import (
     StoreUnavailableError,
     StreamNotFoundError,
     UnknownEventTypeError,
-    UpcasterMissingError,
     VersionConflictError,
 )
 
@@ -63,6 +69,7 @@ __all__ = [
     "Event",
     "Metadata",
     "RawEvent",
+    "Upcaster",
     "NewEvent",
     "RecordedEvent",
     "IdSource",
@@ -71,10 +78,13 @@ __all__ = [
     "Clock",
     # Deciding and reading
     "Aggregate",
+    "Decision",
     "Projection",
     "on",
     # The way in
     "Backstory",
+    "BlockingBackstory",
+    "BlockingScope",
     "Repository",
     "Scope",
     "EventFilter",
@@ -124,6 +134,5 @@ __all__ = [
     "StoreUnavailableError",
     "StreamNotFoundError",
     "UnknownEventTypeError",
-    "UpcasterMissingError",
     "VersionConflictError",
 ]

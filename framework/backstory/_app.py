@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from backstory._aggregate import Aggregate
 from backstory._commit import Receipt
+from backstory._decision import Decides
 from backstory._errors import ConfigurationError, StoreClosedError
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._ids import IdSource
@@ -24,6 +25,7 @@ from backstory._projection import Projection
 from backstory._projector import Projector, fold_log
 from backstory._recorded import RecordedEvent
 from backstory._repository import ATTEMPT_COUNT_MAX, Repository, Scope
+from backstory._snapshots import SHADOW_CHECK_SHARE, check_share
 from backstory._store import EventStore
 from backstory._store_url import store_of
 from backstory._subscription import Subscription
@@ -53,6 +55,7 @@ class Backstory:
         projections: Sequence[type[Projection]] = (),
         ids: IdSource | None = None,
         attempt_count_max: int = ATTEMPT_COUNT_MAX,
+        shadow_check_share: float = SHADOW_CHECK_SHARE,
     ) -> None:
         """Wire the parts; `async with` starts them.
 
@@ -61,20 +64,25 @@ class Backstory:
             projections: The projections to run; each name once.
             ids: Where event ids come from; version 7 UUIDs by default.
             attempt_count_max: How often `execute` tries before a conflict reaches the caller.
+            shadow_check_share: The share of the loads from a snapshot that are checked against a
+                fold of all events, in the background; 0 for none, 1 for each.
 
         Raises:
             ConfigurationError: The URL names no store, or two projections have one name.
-            InvalidInputError: `attempt_count_max` is no number from 1.
+            InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share`
+                none from 0 to 1.
         """
         names = [projection.projection_name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigurationError(f"two projections are called {min(twice)!r}; rename one")
         check_integer("attempt_count_max", attempt_count_max, least=1)
+        check_share(shadow_check_share)
         self._store = store_of(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._projections = tuple(projections)
         self._ids = ids
         self._attempt_count_max = attempt_count_max
+        self._shadow_check_share = shadow_check_share
         self._projectors: dict[type[Projection], Projector[Any]] = {}
         self._task_group: TaskGroup | None = None
         self._repository: Repository | None = None
@@ -94,6 +102,7 @@ class Backstory:
             ids=self._ids,
             attempt_count_max=self._attempt_count_max,
             background=task_group,
+            shadow_check_share=self._shadow_check_share,
         )
         for cls, projector in projectors.items():
             task_group.start_soon(projector.run, name=cls.projection_name)
@@ -105,6 +114,8 @@ class Backstory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._repository is not None:
+            self._repository.snapshots.stop_checking()
         task_group, self._task_group, self._repository = self._task_group, None, None
         for projector in self._projectors.values():
             projector.stop()
@@ -143,6 +154,13 @@ class Backstory:
         As `Repository.execute`, which says more.
         """
         return await self.repository.execute(command, id, *args, **kwargs)
+
+    async def decide(self, decision: Decides[R]) -> R:
+        """Make a decision over several streams, append what it emits, and return what it returned.
+
+        As `Repository.decide`, which says more.
+        """
+        return await self.repository.decide(decision)
 
     def using(
         self,

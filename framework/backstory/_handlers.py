@@ -131,6 +131,26 @@ def _own_handlers(cls: type) -> dict[str, Handler]:
     return own
 
 
+def fold_event(state: Any, handlers: Mapping[str, Handler], recorded: RecordedEvent) -> None:
+    """Hand a recorded event to its handler; where there is none, nothing changes.
+
+    Raises:
+        DecodeError: The event's data does not fit its class.
+        UnknownEventTypeError: It is stored in a newer schema version than this program knows, and
+            there is no handler for `RawEvent`.
+        Exception: Whatever the handler raises.
+    """
+    handler = handlers.get(recorded.type)
+    if handler is None:
+        return
+    event = recorded.data
+    if isinstance(event, RawEvent):
+        # A newer schema version of a type that was asked for: what it says would be a guess.
+        meet_unknown(state, handlers, recorded)
+    else:
+        handler(state, event, recorded)
+
+
 def meet_unknown(state: Any, handlers: Mapping[str, Handler], recorded: RecordedEvent) -> None:
     """Hand an event that this program does not know to the handler of `RawEvent`.
 

@@ -14,8 +14,10 @@ STREAM_ID: Final = "stream_id"
 VERSION: Final = "version"
 POSITION: Final = "position"
 PROJECTION: Final = "projection"
+DECISION: Final = "decision"
 ATTEMPT: Final = "attempt"
 REASON: Final = "reason"
+FIELD: Final = "field"
 
 _standard = logging.getLogger("backstory")
 _standard.addHandler(logging.NullHandler())

@@ -12,8 +12,7 @@ from msgspec import Struct, StructMeta
 
 from backstory._aggregate import check_defaults, check_fields, check_number
 from backstory._errors import ConfigurationError, InvalidInputError
-from backstory._events import RawEvent
-from backstory._handlers import Handler, collect_handlers, meet_unknown
+from backstory._handlers import Handler, collect_handlers, fold_event
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._recorded import RecordedEvent
 
@@ -88,20 +87,5 @@ class Projection(Struct, kw_only=True, metaclass=ProjectionMeta):
 
 
 def project(projection: Projection, recorded: RecordedEvent) -> None:
-    """Fold one event into a read model; an event that it has no handler for changes nothing.
-
-    Raises:
-        DecodeError: The event's data does not fit its class.
-        UnknownEventTypeError: It is stored in a newer schema version than this program knows, and
-            the class has no handler for `RawEvent`.
-        Exception: Whatever the handler raises.
-    """
-    handler = projection.handlers.get(recorded.type)
-    if handler is None:
-        return
-    event = recorded.data
-    if isinstance(event, RawEvent):
-        # A newer schema version of a type that it asked for: what it says would be a guess.
-        meet_unknown(projection, projection.handlers, recorded)
-    else:
-        handler(projection, event, recorded)
+    """Fold one event into a read model; as `fold_event`."""
+    fold_event(projection, projection.handlers, recorded)

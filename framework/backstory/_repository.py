@@ -1,4 +1,4 @@
-"""Loads aggregates, runs their commands, appends what they decide, retries on conflict.
+"""Loads aggregates, runs commands and decisions, appends what they decide, retries on conflict.
 
 Why the retry is sound. A command is pure: it looks at nothing but the aggregate's state and its own
 arguments, and what it decides is not yet a fact. The append names the version that the decision was
@@ -7,44 +7,51 @@ is dropped, loaded again with the other writer's events, and the command decides
 come later. It never appends to a state that it has not seen. An aggregate on which anything went
 wrong is never used again: its state has moved ahead of the facts.
 
-An idempotency key makes the event ids: each is derived from the key, the stream and its place among
-the command's events. So the stream itself remembers the key, for as long as it lives. When the key
-comes again, the event with the first derived id is found, the command runs on the version before
-it, and its answer is given without an append. A command that emitted nothing leaves nothing to be
-found, and simply runs again.
+A decision over several streams goes the same way, with a condition in the place of the version. It
+names the position of the last event that the decision has folded, or 0. That is safe wherever the
+log ended meanwhile: the condition excludes exactly the events that match and were not folded.
+
+An idempotency key makes the event ids: each is derived from the key, the stream (of a decision: its
+class) and its place among the command's events. So the log itself remembers the key, for as long as
+it lives. When the key comes again, the event with the first derived id is found, the command runs
+on the version before it (the decision on the log before it), and its answer is given without an
+append. A command that emitted nothing leaves nothing to be found, and simply runs again.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from inspect import ismethod
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import Struct
 
-from backstory._aggregate import Aggregate, evolve, start_book
-from backstory._codec import encode_state, same_json, state_decoder
-from backstory._commit import Receipt
+from backstory._aggregate import Aggregate, EmittedEvent, evolve
+from backstory._codec import same_json
+from backstory._commit import AppendCondition, Receipt, StreamAppend
 from backstory._context import Context, ambient, enter, leave
+from backstory._decision import Decides, Decision
 from backstory._errors import (
     ConfigurationError,
+    ConflictError,
     DuplicateEventError,
     InvalidInputError,
-    StoreError,
     VersionConflictError,
 )
-from backstory._events import Metadata, tagged
+from backstory._events import tagged
 from backstory._filter import where
-from backstory._fingerprint import fingerprint_of
+from backstory._handlers import fold_event
 from backstory._ids import IdSource, TimeOrderedIds, derive_event_id, stream_id_of
 from backstory._limits import METADATA_ID_BYTES_MAX, check_integer, check_text
-from backstory._logging import ATTEMPT, REASON, STREAM_ID, VERSION, log
+from backstory._logging import ATTEMPT, DECISION, STREAM_ID, VERSION, log
 from backstory._recorded import NewEvent, RecordedEvent
-from backstory._snapshot import Snapshot
+from backstory._snapshots import SHADOW_CHECK_SHARE, Snapshots
 from backstory._store import EventStore
+from backstory._versions import ANY
 
 A = TypeVar("A", bound=Aggregate)
 P = ParamSpec("P")
@@ -65,6 +72,8 @@ class Repository:
         ids: IdSource | None = None,
         attempt_count_max: int = ATTEMPT_COUNT_MAX,
         background: TaskGroup | None = None,
+        shadow_check_share: float = SHADOW_CHECK_SHARE,
+        chance: Callable[[], float] | None = None,
     ) -> None:
         """Make a repository.
 
@@ -72,16 +81,25 @@ class Repository:
             store: An open store.
             ids: Where event ids come from; version 7 UUIDs by default.
             attempt_count_max: How often `execute` tries before a conflict reaches the caller.
-            background: A task group in which snapshots are saved; without one, `execute` and `save`
-                return after they are saved.
+            background: A task group in which snapshots are saved and checked; without one,
+                `execute` and `save` return after they are saved, and none is checked.
+            shadow_check_share: The share of the loads from a snapshot that are checked against a
+                fold of all events, from 0 for none to 1 for each.
+            chance: Which of them: returns numbers from 0 to 1; a generator of its own by default.
+
+        Raises:
+            InvalidInputError: `attempt_count_max` is no number from 1, or the share none from 0
+                to 1.
         """
         check_integer("attempt_count_max", attempt_count_max, least=1)
         self.store = store
         """The store."""
         self._ids = ids or TimeOrderedIds()
         self._attempt_count_max = attempt_count_max
-        self._background = background
-        self._fingerprints: dict[type[Aggregate], str] = {}
+        self.snapshots = Snapshots(
+            store, background=background, shadow_check_share=shadow_check_share, chance=chance
+        )
+        """Where the states of aggregates are kept between loads."""
 
     async def execute(
         self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
@@ -115,6 +133,34 @@ class Repository:
             StoreClosedError: The store is not open.
         """
         return await self.using().execute(command, id, *args, **kwargs)
+
+    async def decide(self, decision: Decides[R]) -> R:
+        """Make a decision over several streams, append what it emits, and return what it returned.
+
+            await repository.decide(BookSeat(seat="12A", buyer="ada"))
+
+        Its events are appended in one commit, on condition that none that matches its `query` came
+        meanwhile. If one did, the decision is made again, up to 25 times in all, with growing
+        random pauses. The given decision itself is not changed.
+        Cancelled, the append may still happen, or not.
+
+        Args:
+            decision: An instance of a subclass of `Decision`.
+
+        Raises:
+            DomainError: The decision refused; nothing was written.
+            EncodeError: An event would not come back equal; nothing was written.
+            ConditionConflictError: Other writers were first, each time; nothing was written.
+            DuplicateEventError: The idempotency key was used for another decision; nothing was
+                written.
+            UnknownEventTypeError: An event that it handles is of a newer schema version.
+            DecodeError: An event that it handles does not fit its class.
+            ConfigurationError: It is no decision.
+            InvalidInputError: The append is outside the limits.
+            StoreUnavailableError: The store did not do it; see its `outcome_unknown`.
+            StoreClosedError: The store is not open.
+        """
+        return await self.using().decide(decision)
 
     def using(
         self,
@@ -156,7 +202,8 @@ class Repository:
         context = ambient().narrowed(
             actor=actor, correlation_id=correlation_id, caused_by=caused_by, tags=tags, free=free
         )
-        return Scope(self, context, idempotency_key)
+        naming = EventNaming(self._ids, idempotency_key)
+        return Scope(self, context, naming, attempt_count_max=self._attempt_count_max)
 
     async def load(
         self,
@@ -200,7 +247,13 @@ class Repository:
             at_version = await self._version_at_time(blank.stream_id, at_time)
         return await self._load(blank, at_version)
 
-    async def save(self, aggregate: Aggregate, *, context: Context | None = None) -> Receipt | None:
+    async def save(
+        self,
+        aggregate: Aggregate,
+        *,
+        context: Context | None = None,
+        idempotency_key: str | None = None,
+    ) -> Receipt | None:
         """Append what the commands on a loaded aggregate have decided.
 
         When this raises, or a command on the aggregate did, drop it and load it again: its state is
@@ -209,39 +262,25 @@ class Repository:
         Args:
             aggregate: One from `load`.
             context: Who, and because of what; that of the block around it by default.
+            idempotency_key: What the event ids derive from; none by default.
 
         Returns:
             The receipt, or None when nothing was emitted.
 
         Raises:
-            VersionConflictError: The stream has moved on since the load; nothing was written.
+            VersionConflictError: The stream has moved on since the load, or has the events of this
+                key already; nothing was written.
+            DuplicateEventError: The key was used for other events; nothing was written.
             InvalidInputError: The context or the append is outside the limits.
             EncodeError: The context's free keys hold what is no JSON value.
             StoreUnavailableError: The store did not do it; see its `outcome_unknown`.
             StoreClosedError: The store is not open.
         """
-        return await self.append_emitted(
-            aggregate, metadata=(context or ambient()).metadata(self._ids.new()), key=None
-        )
-
-    async def append_emitted(
-        self, aggregate: Aggregate, *, metadata: Metadata, key: str | None
-    ) -> Receipt | None:
-        """Append an aggregate's emitted events on the version that they were decided on."""
-        book = aggregate.book
+        book, stream_id = aggregate.book, aggregate.stream_id
         if not book.emitted:
             return None
-        stream_id = aggregate.stream_id
-        events = [
-            NewEvent.raw(
-                emitted.event.event_type,
-                emitted.data_json,
-                event_id=self._ids.new() if key is None else _key_id(key, stream_id, place),
-                schema_version=emitted.event.schema_version,
-                metadata=tagged(metadata, emitted.tags),
-            )
-            for place, emitted in enumerate(book.emitted)
-        ]
+        naming = EventNaming(self._ids, idempotency_key)
+        events = naming.new_events(stream_id, book.emitted, context or ambient())
         decided_on = book.version - len(events)
         receipt = await self.store.append(stream_id, events, expected_version=decided_on)
         if receipt.first_version != decided_on + 1:
@@ -253,21 +292,8 @@ class Repository:
                 actual_version=receipt.last_version,
             )
         book.emitted.clear()
-        await self._take_snapshot(aggregate)
+        await self.snapshots.take(aggregate)
         return receipt
-
-    async def find_key(self, key: str, stream_id: str, *, place: int = 0) -> RecordedEvent | None:
-        """Return the event that a stream has under an idempotency key at a place, or None."""
-        return await self.store.find_event(_key_id(key, stream_id, place))
-
-    def new_command_id(self) -> str:
-        """Return a fresh id for a command."""
-        return self._ids.new()
-
-    @property
-    def attempt_count_max(self) -> int:
-        """How often `execute` tries."""
-        return self._attempt_count_max
 
     async def _version_at_position(self, stream_id: str, position: int) -> int:
         last = self.store.read_stream(stream_id, until_position=position, backward=True, limit=1)
@@ -286,7 +312,7 @@ class Repository:
 
     async def _load(self, blank: A, at_version: int | None) -> A:
         check_integer("at_version", at_version or 0, least=0)
-        aggregate = await self._load_snapshot(blank, at_version)
+        aggregate = await self.snapshots.load(blank, at_version=at_version)
         if not await self._fold_tail(aggregate, at_version):
             log.warning(
                 "snapshot.ahead", **{STREAM_ID: blank.stream_id, VERSION: aggregate.version}
@@ -319,110 +345,160 @@ class Repository:
                 evolve(aggregate, recorded)
         return is_there
 
-    async def _load_snapshot(self, blank: A, at_version: int | None) -> A:
-        if not blank.snapshot_every:
-            return blank
-        cls = type(blank)
-        snapshot = await self.store.load_snapshot(
-            blank.stream_id, fingerprint=self._fingerprint(cls), until_version=at_version
-        )
-        if snapshot is None:
-            return blank
-        try:
-            aggregate = start_book(state_decoder(cls)(snapshot.state_json), blank.id)
-        except ValueError as error:  # msgspec's errors and bad UTF-8 alike
-            _log_ignored(snapshot, error)
-            return blank
-        aggregate.book.version = aggregate.book.snapshot_version = snapshot.version
-        return aggregate
 
-    async def _take_snapshot(self, aggregate: Aggregate) -> None:
-        book = aggregate.book
-        if not aggregate.snapshot_every:
-            return
-        # Counted from the last one and not by version % every, which an append of several events
-        # may step over.
-        if book.version - book.snapshot_version < aggregate.snapshot_every:
-            return
-        # Encoded now, while the state is that of the version; saved when there is time.
-        state_json = encode_state(aggregate)
-        if state_json is None:
-            log.warning(
-                "snapshot.refused", **{STREAM_ID: aggregate.stream_id, VERSION: book.version}
+class EventNaming(Struct, frozen=True):
+    """What a command and its events are called: by new ids, or by ids that derive from a key."""
+
+    ids: IdSource
+    key: str | None
+
+    def command_id(self) -> str:
+        """Return the id of the command."""
+        return self.ids.new() if self.key is None else derive_event_id(self.key)
+
+    def event_id(self, subject: str, place: int) -> str:
+        """Return the id of the command's event at a place; `subject` is what the key is for."""
+        if self.key is None:
+            return self.ids.new()
+        return derive_event_id("idempotency-key", self.key, subject, place)
+
+    def new_events(
+        self, subject: str, emitted: Sequence[EmittedEvent], context: Context
+    ) -> list[NewEvent]:
+        """Return what a command has emitted, with ids and metadata."""
+        metadata = context.metadata(self.command_id())
+        return [
+            NewEvent.raw(
+                one.event.event_type,
+                one.data_json,
+                event_id=self.event_id(subject, place),
+                schema_version=one.event.schema_version,
+                metadata=tagged(metadata, one.tags),
             )
-            return
-        book.snapshot_version = book.version
-        fingerprint = self._fingerprint(type(aggregate))
-        snapshot = Snapshot(aggregate.stream_id, book.version, fingerprint, state_json)
-        if self._background is None:
-            await self._save_snapshot(snapshot)
-        else:
-            try:
-                self._background.start_soon(self._save_snapshot, snapshot)
-            except RuntimeError:  # the group is over, and the events are appended all the same
-                await self._save_snapshot(snapshot)
-
-    async def _save_snapshot(self, snapshot: Snapshot) -> None:
-        try:
-            await self.store.save_snapshot(snapshot)
-        except StoreError as error:
-            # A snapshot is a cache: without it the next load takes longer, and is as right.
-            _log_ignored(snapshot, error)
-
-    def _fingerprint(self, cls: type[Aggregate]) -> str:
-        if cls not in self._fingerprints:
-            self._fingerprints[cls] = fingerprint_of(cls)
-        return self._fingerprints[cls]
+            for place, one in enumerate(emitted)
+        ]
 
 
 class Scope:
     """Who does something, and because of what; from `using(...)`.
 
-    Execute one command with it, or use it as a context manager for all commands of a block.
+    Execute one command or make one decision with it, or use it as a context manager for all
+    commands of a block.
     """
 
     def __init__(
-        self, repository: Repository, context: Context, idempotency_key: str | None
+        self,
+        repository: Repository,
+        context: Context,
+        naming: EventNaming,
+        *,
+        attempt_count_max: int,
     ) -> None:
         self._repository = repository
+        self._store = repository.store
         self._context = context
-        self._key = idempotency_key
+        self._naming = naming
+        self._attempt_count_max = attempt_count_max
 
     async def execute(
         self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run a command; as `Repository.execute`."""
         cls = cast("type[A]", _aggregate_of(command))
-        repository, key = self._repository, self._key
         stream_id = stream_id_of(cls.category, id)
-        command_id = repository.new_command_id() if key is None else derive_event_id(key)
-        metadata = self._context.metadata(command_id)
-        for attempt in range(1, repository.attempt_count_max + 1):
-            first = None if key is None else await repository.find_key(key, stream_id)
-            at_version = None if first is None else first.version - 1
-            aggregate = await repository.load(cls, id, at_version=at_version)
-            answer = command(aggregate, *args, **kwargs)
-            if first is not None and key is not None:
-                await self._check_repetition(key, aggregate, first)
-                return answer
-            try:
-                await repository.append_emitted(aggregate, metadata=metadata, key=key)
-            except (VersionConflictError, DuplicateEventError) as error:
-                # With a key, a duplicate is another caller with the same key who was first.
-                is_lost_race = isinstance(error, VersionConflictError) or key is not None
-                if not is_lost_race or attempt == repository.attempt_count_max:
-                    raise
-                log.debug("append.conflicted", **{STREAM_ID: stream_id, ATTEMPT: attempt})
-                await _back_off(attempt)
-                continue
-            return answer
-        raise AssertionError("the loop above returns or raises")  # pragma: no cover
 
-    async def _check_repetition(self, key: str, aggregate: Aggregate, first: RecordedEvent) -> None:
+        async def attempt() -> R:
+            first = await self._find(stream_id, 0)
+            at_version = None if first is None else first.version - 1
+            aggregate = await self._repository.load(cls, id, at_version=at_version)
+            answer = command(aggregate, *args, **kwargs)
+            if first is None:
+                key = self._naming.key
+                with self._in_a_race():
+                    await self._repository.save(
+                        aggregate, context=self._context, idempotency_key=key
+                    )
+            else:
+                await self._check_repetition(stream_id, aggregate.book.emitted, first)
+            return answer
+
+        return await self._until_first(attempt, {STREAM_ID: stream_id})
+
+    async def decide(self, decision: Decides[R]) -> R:
+        """Make a decision; as `Repository.decide`."""
+        if not isinstance(decision, Decision):
+            raise ConfigurationError(f"{decision!r} is no decision: pass an instance of a Decision")
+        subject = type(decision).__qualname__
+
+        async def attempt() -> R:
+            first = await self._find(subject, 0)
+            fresh = decision.fresh()
+            condition = await self._fold(fresh, None if first is None else first.position - 1)
+            answer = cast("R", fresh.decide())
+            if first is None:
+                with self._in_a_race():
+                    await self._append(fresh, subject, condition)
+            else:
+                emitted = [event for _, event in fresh.emitted]
+                await self._check_repetition(subject, emitted, first)
+            return answer
+
+        return await self._until_first(attempt, {DECISION: subject})
+
+    async def _fold(self, decision: Decision, until_position: int | None) -> AppendCondition:
+        """Fold a decision, and return the condition under which what it decides may be appended."""
+        query, position = decision.query(), 0
+        async for recorded in self._store.read_log(where=query, until_position=until_position):
+            fold_event(decision, decision.handlers, recorded)
+            position = recorded.position
+        return AppendCondition(query, position)
+
+    async def _append(self, decision: Decision, subject: str, condition: AppendCondition) -> None:
+        if not decision.emitted:
+            return
+        emitted = [event for _, event in decision.emitted]
+        events = self._naming.new_events(subject, emitted, self._context)
+        appends = [
+            StreamAppend(stream_id, [event], ANY)
+            for (stream_id, _), event in zip(decision.emitted, events, strict=True)
+        ]
+        await self._store.append_many(appends, condition=condition)
+
+    async def _find(self, subject: str, place: int) -> RecordedEvent | None:
+        """Return the event that is recorded under the key at a place; None without a key."""
+        if self._naming.key is None:
+            return None
+        return await self._store.find_event(self._naming.event_id(subject, place))
+
+    async def _until_first(
+        self, attempt: Callable[[], Awaitable[R]], subject: Mapping[str, str]
+    ) -> R:
+        """Repeat an attempt as long as another writer was first."""
+        for number in range(1, self._attempt_count_max):
+            try:
+                return await attempt()
+            except ConflictError:
+                log.debug("append.conflicted", **subject, **{ATTEMPT: number})
+                await _back_off(number)
+        return await attempt()
+
+    @contextmanager
+    def _in_a_race(self) -> Generator[None]:
+        """Append; with a key, a duplicate is another caller with the same key who was first."""
+        try:
+            yield
+        except DuplicateEventError as error:
+            if self._naming.key is None:
+                raise
+            raise ConflictError(
+                f"another caller with idempotency key {self._naming.key!r} was first; ask again"
+            ) from error
+
+    async def _check_repetition(
+        self, subject: str, emitted: Sequence[EmittedEvent], first: RecordedEvent
+    ) -> None:
         """Refuse a key that comes again with another command or other arguments."""
-        emitted = aggregate.book.emitted
-        find = partial(self._repository.find_key, key, first.stream_id)
-        recorded = [await find(place=place) for place in range(len(emitted) + 1)]
+        recorded = [await self._find(subject, place) for place in range(len(emitted) + 1)]
         is_same = recorded[-1] is None and all(
             one is not None
             and one.type == other.event.event_type
@@ -434,11 +510,11 @@ class Scope:
                 event_id=first.event_id,
                 stream_id=first.stream_id,
                 version=first.version,
-                reason=f"idempotency key {key!r} was used for another command",
+                reason=f"idempotency key {self._naming.key!r} was used for another command",
             )
 
     def __enter__(self) -> None:
-        if self._key is not None:
+        if self._naming.key is not None:
             raise ConfigurationError(
                 "using(idempotency_key=…) is for one command: using(…).execute(…)"
             )
@@ -463,20 +539,7 @@ def _aggregate_of(command: Callable[..., Any]) -> type[Aggregate]:
     return cls
 
 
-def _key_id(key: str, stream_id: str, place: int) -> str:
-    return derive_event_id("idempotency-key", key, stream_id, place)
-
-
 async def _back_off(attempt: int) -> None:
     # Full jitter: writers that met once do not meet again in step.
     longest = min(_BACKOFF_SECONDS * 2**attempt, _BACKOFF_SECONDS_MAX)
     await anyio.sleep(random.uniform(0, longest))  # noqa: S311 - not for secrets
-
-
-def _log_ignored(snapshot: Snapshot, error: Exception) -> None:
-    keys: Mapping[str, Any] = {
-        STREAM_ID: snapshot.stream_id,
-        VERSION: snapshot.version,
-        REASON: str(error),
-    }
-    log.warning("snapshot.ignored", **keys)

@@ -17,15 +17,18 @@ LEVELS = (
     # The pure levels: no coroutines, no clock, no randomness, no I/O, but in MAY_LOOK_OUTSIDE.
     ("_errors", "_limits", "_ids", "_clock", "_versions", "_logging"),
     ("_events", "_upcasting", "_codec", "_recorded"),
-    ("_handlers", "_aggregate", "_projection", "_snapshot", "_fingerprint", "_filter"),
+    (
+        *("_handlers", "_aggregate", "_decision", "_projection", "_filter"),
+        *("_snapshot", "_instructions", "_fingerprint"),
+    ),
     # The contract of all stores.
     ("_commit", "_subscription", "_store"),
     # Folders, which do not know each other.
     ("stores", "actors"),
-    ("_context", "_repository"),
+    ("_context", "_snapshots", "_repository"),
     ("_projector",),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.
-    ("_store_url", "_app", "__init__"),
+    ("_store_url", "_app", "_blocking", "__init__"),
     # Parses, calls, prints.
     ("cli",),
     ("__main__",),

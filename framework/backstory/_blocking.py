@@ -1,0 +1,625 @@
+"""The way in for programs without `async`: scripts, notebooks, threads.
+
+Each `BlockingBackstory` has a thread with an event loop of its own, in which a `Backstory` is open;
+a call is handed over to that loop, and waited for. So it works in a plain script, in a cell of a
+notebook, where another loop runs already, and from several threads at once.
+
+What the threads share. An aggregate that is loaded belongs to whoever loaded it, and a recorded
+event does not change. A read model does: its projector folds it while the caller reads. So the
+caller gets a copy, taken between two events. The context of a `using` block belongs to the thread
+that entered the block; it is looked up there, and handed over with the call.
+
+What an iterator holds. Nothing: it asks for some events at a time, and each time anew for those
+behind the last one. One that is left early, or forgotten, has nothing to let go of.
+
+Why no call waits for ever. A call is handed over under a lock, and the loop is ended under the same
+lock: so it has begun the call, and ends only after it, or the call is refused. Two callers would
+wait for what cannot come, and are refused as well: the loop's own thread, and a forked process,
+which has the objects and not the thread.
+"""
+
+import asyncio
+import atexit
+import os
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import aclosing, suppress
+from contextvars import Context as Variables
+from copy import deepcopy
+from datetime import datetime
+from threading import RLock, Thread, current_thread
+from types import TracebackType
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from backstory._aggregate import Aggregate
+from backstory._app import Backstory
+from backstory._commit import Receipt
+from backstory._context import ambient
+from backstory._errors import ConfigurationError, StoreClosedError
+from backstory._filter import EVERY_EVENT, EventFilter
+from backstory._ids import IdSource
+from backstory._projection import Projection
+from backstory._recorded import RecordedEvent
+from backstory._repository import ATTEMPT_COUNT_MAX, Scope
+
+A = TypeVar("A", bound=Aggregate)
+M = TypeVar("M", bound=Projection)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_TIMEOUT_SECONDS: Final = 30.0
+_CHUNK_EVENT_COUNT: Final = 1_000
+_CHUNK_BYTES_MAX: Final = 4_000_000
+
+
+def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and nothing here opens a file
+    store: str,
+    *,
+    projections: Sequence[type[Projection]] = (),
+    ids: IdSource | None = None,
+    attempt_count_max: int = ATTEMPT_COUNT_MAX,
+) -> "BlockingBackstory":
+    """Open a `Backstory` for a program without `async`.
+
+        with backstory.open("sqlite:///story.db", projections=[TaskHistory]) as story:
+            story.execute(Task.create, "write-docs", title="Write the docs")
+            history = story.read_model(TaskHistory)
+
+    It is open when this returns, and until its block is left or `close` is called. Write
+    `backstory.open`, and do not import the name by itself, where it would hide Python's own.
+
+    Args:
+        store: The store's URL.
+        projections: The projections to run; each name once.
+        ids: Where event ids come from; version 7 UUIDs by default.
+        attempt_count_max: How often `execute` tries before a conflict reaches the caller.
+
+    Raises:
+        ConfigurationError: The URL names no store, what is there is none, or two projections have
+            one name.
+        InvalidInputError: `attempt_count_max` is no number from 1.
+        StoreUnavailableError: The store could not be opened.
+    """
+    host = _Host(
+        lambda: Backstory(
+            store, projections=projections, ids=ids, attempt_count_max=attempt_count_max
+        ),
+        name=f"event loop of {store}",
+    )
+    host.open()
+    return BlockingBackstory(host)
+
+
+class BlockingBackstory:
+    """A `Backstory` whose calls return when they are done; from `backstory.open`.
+
+    Several threads may use one at once. Each call waits, and nothing else in its thread goes on
+    meanwhile: a program that has an event loop of its own uses `Backstory`.
+
+    Interrupted by Ctrl-C, a call is cancelled; what it was to append may still be appended, or not.
+
+    Every method raises `StoreClosedError` after `close`, and `ConfigurationError` in a forked
+    process or when a command or a handler calls it.
+    """
+
+    def __init__(self, host: "_Host") -> None:
+        self._host = host
+
+    def __enter__(self) -> Self:
+        self._host.check()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the calls under way end, save checkpoints, close the store, and end the loop.
+
+        Twice is harmless. In a forked process it does nothing: the store is the parent's.
+        """
+        self._host.close()
+
+    def __del__(self) -> None:
+        if self._host.is_open:
+            # On a thread of its own: this may be any thread at any moment, the loop's own too.
+            # Where there is none to be had, Python is exiting, and closes it then.
+            with suppress(RuntimeError):
+                Thread(target=self._host.close, daemon=True).start()
+            message = f"{self!r} was forgotten while it was open; close it"
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+    def run(
+        self,
+        function: Callable[Concatenate[Backstory, P], Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run a coroutine function with the `Backstory` on its loop, and return what it returns.
+
+            story.run(lambda story: story.store.load_checkpoint("TaskHistory"))
+
+        For what has no method here. What the function is given stays on the loop: a store or a
+        live read model is not to be used from another thread.
+
+        Args:
+            function: Called with the `Backstory`, which is open, and the further arguments.
+            args: Its further arguments.
+            kwargs: Likewise.
+
+        Raises:
+            BaseException: Whatever the function raises.
+        """
+        host = self._host
+        return host.wait_for(lambda: function(host.story, *args, **kwargs))
+
+    def execute(
+        self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command on an aggregate, append what it decides, and return what it returned.
+
+        As `Repository.execute`, which says more. The command runs on the loop's thread.
+        """
+        return self.using().execute(command, id, *args, **kwargs)
+
+    def using(
+        self,
+        *,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        caused_by: RecordedEvent | None = None,
+        idempotency_key: str | None = None,
+        tags: Sequence[str] = (),
+        **free: Any,
+    ) -> "BlockingScope":
+        """Say who does the next thing, and because of what; as `Repository.using`.
+
+            with story.using(actor="ada"):
+                story.execute(Task.complete, "write-docs", pages=3)
+
+        A block holds for the thread that has entered it, and for no other.
+        """
+        self._host.check()
+        scope = self._host.story.using(
+            actor=actor,
+            correlation_id=correlation_id,
+            caused_by=caused_by,
+            idempotency_key=idempotency_key,
+            tags=tags,
+            **free,
+        )
+        return BlockingScope(self, scope)
+
+    def load(
+        self,
+        aggregate: type[A],
+        id: str,
+        *,
+        at_version: int | None = None,
+        at_position: int | None = None,
+        at_time: datetime | None = None,
+    ) -> A:
+        """Return an aggregate as it is, or as it was; as `Repository.load`."""
+        return self.run(
+            Backstory.load,
+            aggregate,
+            id,
+            at_version=at_version,
+            at_position=at_position,
+            at_time=at_time,
+        )
+
+    def save(self, aggregate: Aggregate) -> Receipt | None:
+        """Append what the commands on a loaded aggregate have decided; as `Repository.save`."""
+        context = ambient()  # of this thread
+        return self.run(lambda story: story.repository.save(aggregate, context=context))
+
+    def read_model(
+        self,
+        projection: type[M],
+        *,
+        at_position: int | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> M:
+        """Return a copy of a read model that has seen everything appended before, or as it was.
+
+        As `Backstory.read_model`, but for the copy: it does not go on changing, and what is done to
+        it changes nothing else. It takes time in proportion to the read model's size: ask once for
+        many answers.
+
+        Args:
+            projection: The projection's class.
+            at_position: As it was when the log ended at this position.
+            timeout_seconds: How long to wait for the projector.
+
+        Raises:
+            ConfigurationError: The projection is not registered, or a field holds what cannot be
+                copied.
+            ProjectionBehindError: The projector did not get there in time.
+            ProjectionFailedError: A handler raised.
+            StoreUnavailableError: The store did not answer.
+        """
+        return self.run(
+            _copy_model, projection, at_position=at_position, timeout_seconds=timeout_seconds
+        )
+
+    def replay(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Iterate over the log, as `read_log`, with every event decoded before it is handed out.
+
+        Raises:
+            DecodeError: An event does not fit its class; the error says which and why.
+        """
+        events = self.read_log(
+            after_position=after_position,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+        for recorded in events:
+            recorded.data  # noqa: B018 - decodes, and keeps what it decoded
+            yield recorded
+
+    def read_log(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Iterate over the events of the whole store; as `EventStore.read_log`.
+
+        It may be left early, and holds nothing between two events but those that it has read ahead.
+        """
+
+        def read(
+            story: Backstory, last: RecordedEvent | None, limit: int | None
+        ) -> AsyncIterator[RecordedEvent]:
+            after, until = after_position, until_position
+            if last is not None:
+                after, until = (after, last.position - 1) if backward else (last.position, until)
+            return story.read_log(
+                after_position=after,
+                until_position=until,
+                where=where,
+                backward=backward,
+                limit=limit,
+            )
+
+        return self._iterate(read, limit)
+
+    def read_stream(
+        self,
+        stream_id: str,
+        *,
+        after_version: int = 0,
+        until_version: int | None = None,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Iterate over the events of one stream; as `EventStore.read_stream`.
+
+        It may be left early, and holds nothing between two events but those that it has read ahead.
+        """
+
+        def read(
+            story: Backstory, last: RecordedEvent | None, limit: int | None
+        ) -> AsyncIterator[RecordedEvent]:
+            after, until = after_version, until_version
+            if last is not None:
+                after, until = (after, last.version - 1) if backward else (last.version, until)
+            return story.read_stream(
+                stream_id,
+                after_version=after,
+                until_version=until,
+                until_position=until_position,
+                where=where,
+                backward=backward,
+                limit=limit,
+            )
+
+        return self._iterate(read, limit)
+
+    def _iterate(self, read: "_Read", limit: int | None) -> Iterator[RecordedEvent]:
+        last: RecordedEvent | None = None
+        is_last = False
+        while not is_last:
+            # One hop to the loop and back for many events.
+            chunk, is_last = self.run(_take, read, last, limit)
+            if chunk:
+                last = chunk[-1]
+                limit = None if limit is None else limit - len(chunk)
+            yield from chunk
+
+    def read_event(self, event_id: object) -> RecordedEvent | None:
+        """Return the event with an id, or None; as `EventStore.read_event`."""
+        return self.run(lambda story: story.store.read_event(event_id))
+
+    def head(self) -> int:
+        """Return the last position of the log; 0 when it is empty."""
+        return self.run(lambda story: story.store.head())
+
+
+class BlockingScope:
+    """Who does something, and because of what; from `BlockingBackstory.using`.
+
+    Execute one command with it, or use it as a context manager for all commands of a block.
+    """
+
+    def __init__(self, story: BlockingBackstory, scope: Scope) -> None:
+        self._story = story
+        self._scope = scope
+
+    def execute(
+        self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command; as `Repository.execute`."""
+        return self._story.run(lambda _: self._scope.execute(command, id, *args, **kwargs))
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._scope.__exit__(exc_type, exc, traceback)
+
+
+class _Host:
+    """A thread with an event loop, in which one `Backstory` is open."""
+
+    story: Backstory
+    """What is open."""
+    _portal: BlockingPortal
+    _loop: asyncio.AbstractEventLoop
+
+    def __init__(self, make: Callable[[], Backstory], *, name: str) -> None:
+        """Make a host; `open` starts it.
+
+        Args:
+            make: Makes the `Backstory`, on the loop.
+            name: The name of the thread.
+        """
+        self._make = make
+        self._process_id = os.getpid()
+        self._lock = RLock()  # a signal's handler may call while its thread is calling
+        self._takes_calls = True
+        self._is_closed = False
+        self._opened: Future[None] = Future()
+        self._ended: Future[None] = Future()
+        # In a context of its own: neither a `using` block around `open` nor an event loop of the
+        # caller's is this loop's business. A daemon, so that Python's exit does not wait for it
+        # before `_close_all` has its turn.
+        self._thread = Thread(target=Variables().run, args=(self._work,), name=name, daemon=True)
+
+    def open(self) -> None:
+        """Start the thread, and return when the `Backstory` is open.
+
+        Raises:
+            Exception: Whatever opening raises.
+        """
+        self._thread.start()
+        try:
+            self._opened.result()
+        except BaseException:
+            self._opened.cancel()  # interrupted: it is closed as soon as it is open
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are taken."""
+        return self._takes_calls and not self._is_elsewhere
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return os.getpid() != self._process_id
+
+    def check(self) -> None:
+        """Refuse who would wait for ever, and what comes after the end.
+
+        Raises:
+            ConfigurationError: This is another process, or the loop's own thread.
+            StoreClosedError: It is closed.
+        """
+        if self._is_elsewhere:
+            raise ConfigurationError(
+                "this Backstory was opened before the process forked, and its event loop runs in "
+                "the parent; open one in each process"
+            )
+        if current_thread() is self._thread:
+            raise ConfigurationError(
+                "a command, a handler or a function for run() uses the Backstory that runs it, and "
+                "would wait for itself; use it before or after"
+            )
+        if not self.is_open:
+            raise StoreClosedError(store="this Backstory")
+
+    def wait_for(self, function: Callable[[], Awaitable[R]]) -> R:
+        """Run a function on the loop, and return what it returns.
+
+        Raises:
+            ConfigurationError: As `check`.
+            StoreClosedError: It is closed, or its loop came to an end.
+            BaseException: Whatever the function raises.
+        """
+        self.check()
+        call = _Call(function)
+        try:
+            return self._begin(call).result()
+        except _ExitError as error:
+            raise error.wanted from None
+        except CancelledError:
+            raise StoreClosedError(store="this Backstory") from None
+        except BaseException:
+            # Interrupted while waiting; where the function has raised, it changes nothing.
+            call.is_interrupted = True
+            with suppress(RuntimeError):  # the loop is gone, and the call with it
+                self._loop.call_soon_threadsafe(call.interrupt)
+            raise
+
+    def _begin(self, call: "_Call[R]") -> Future[R]:
+        with self._lock:
+            self.check()
+            return self._portal.start_task_soon(call.run)
+
+    def close(self) -> None:
+        """Let the calls under way end, close the `Backstory`, and end the thread.
+
+        Raises:
+            ConfigurationError: This is the loop's own thread.
+            BaseException: Whatever ended the loop before.
+        """
+        if self._is_elsewhere:
+            return
+        if self.is_open:
+            self.check()
+        with self._lock:
+            is_first, self._is_closed = not self._is_closed, True
+            self._takes_calls = False
+        if is_first:
+            with suppress(RuntimeError):  # the loop has come to its end by itself
+                self._portal.start_task_soon(self._portal.stop)
+        self._thread.join()
+        if is_first:
+            self._ended.result()
+
+    def _work(self) -> None:
+        try:
+            anyio.run(self._live)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            (self._ended if self._opened.done() else self._opened).set_exception(error)
+        else:
+            self._ended.set_result(None)
+        finally:
+            _HOSTS.discard(self)
+
+    async def _live(self) -> None:
+        # The portal within: it is left when the calls under way have ended, and the story after it.
+        async with self._make() as story, BlockingPortal() as portal:
+            self.story, self._portal = story, portal
+            self._loop = asyncio.get_running_loop()
+            if self._opened.set_running_or_notify_cancel():
+                _HOSTS.add(self)
+                self._opened.set_result(None)
+                try:
+                    await portal.sleep_until_stopped()
+                finally:
+                    await self._refuse_calls()
+
+    async def _refuse_calls(self) -> None:
+        # A handler can end the loop too, with a SystemExit. Then nobody has taken the lock for it;
+        # it is waited for without blocking, so that who is handing a call over can finish.
+        self._takes_calls = False
+        with anyio.CancelScope(shield=True):
+            while not self._lock.acquire(blocking=False):
+                await anyio.sleep(0)
+        self._lock.release()
+
+
+_HOSTS: Final[set[_Host]] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what a program has left open, while its event loops can still run."""
+    for host in list(_HOSTS):
+        host.close()
+
+
+class _Call(Generic[R]):
+    """One call that is handed over to the loop."""
+
+    def __init__(self, function: Callable[[], Awaitable[R]]) -> None:
+        self._function = function
+        self._scope: anyio.CancelScope | None = None
+        self.is_interrupted = False
+        """Whether nobody waits for the answer any more; it may be so before the call begins."""
+
+    async def run(self) -> R:
+        """Return what the function returns; an error that would end the loop is wrapped."""
+        with anyio.CancelScope() as self._scope:
+            if self.is_interrupted:
+                self._scope.cancel()
+            try:
+                return await self._function()
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise _ExitError(error) from None
+        raise AssertionError("interrupted, and so nobody looks")
+
+    def interrupt(self) -> None:
+        """Cancel the call; on the loop's thread."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+
+class _ExitError(Exception):
+    """A function wants the program to end, which is the caller's to do, and not the loop's."""
+
+    def __init__(self, wanted: BaseException) -> None:
+        super().__init__()
+        self.wanted = wanted
+
+
+class _Read(Protocol):
+    """Begins to read behind an event, or from the beginning where there is none."""
+
+    def __call__(
+        self, story: Backstory, last: RecordedEvent | None, limit: int | None
+    ) -> AsyncIterator[RecordedEvent]: ...
+
+
+async def _take(
+    story: Backstory, read: _Read, last: RecordedEvent | None, limit: int | None
+) -> tuple[list[RecordedEvent], bool]:
+    """Return the next events of an iteration, and whether they are the last."""
+    chunk: list[RecordedEvent] = []
+    size = 0
+    events = cast("AsyncGenerator[RecordedEvent]", read(story, last, limit))
+    async with aclosing(events):
+        async for recorded in events:
+            chunk.append(recorded)
+            size += len(recorded.data_json) + len(recorded.metadata_json)
+            if len(chunk) == _CHUNK_EVENT_COUNT or size > _CHUNK_BYTES_MAX:
+                return chunk, False
+    return chunk, True
+
+
+async def _copy_model(
+    story: Backstory, projection: type[M], *, at_position: int | None, timeout_seconds: float
+) -> M:
+    model = await story.read_model(
+        projection, at_position=at_position, timeout_seconds=timeout_seconds
+    )
+    if at_position is not None:  # nobody else has it
+        return model
+    try:
+        return deepcopy(model)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the read model of {projection.projection_name!r} cannot be copied: {error}; "
+            "keep plain values in its fields"
+        ) from error
