@@ -34,6 +34,7 @@ from backstory._blocking import open as open  # noqa: A004 - nobody imports the 
 
 # Stores
 from backstory._store_url import StoreURL, store_of
+from backstory._statistics import StoreStatistics
 from backstory._store import EventPage, EventStore, StoreCapabilities, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
@@ -99,6 +100,7 @@ __all__ = [
     "EventPage",
     "EventStore",
     "StoreCapabilities",
+    "StoreStatistics",
     "StreamInfo",
     "StreamRead",
     "LogRead",

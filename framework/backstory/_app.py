@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from backstory._aggregate import Aggregate
 from backstory._commit import Receipt
+from backstory._correlation import fold_correlation
 from backstory._decision import Decides
 from backstory._errors import ConfigurationError, StoreClosedError
 from backstory._filter import EVERY_EVENT, EventFilter
@@ -205,17 +206,20 @@ class Backstory:
         projection: type[M],
         *,
         at_position: int | None = None,
+        correlation_id: str | None = None,
         timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> M:
         """Return a read model that has seen everything appended before this call, or as it was.
 
         The read model is the live one, and goes on changing: take from it what is needed before the
-        next `await`. With `at_position` it is a fresh one, folded from the log, that nobody else
-        has; the projection need not be registered then.
+        next `await`. With `at_position` or `correlation_id` it is a fresh one, folded from the log,
+        that nobody else has; the projection need not be registered then.
 
         Args:
             projection: The projection's class.
             at_position: As it was when the log ended at this position.
+            correlation_id: Of the events with this correlation id only. Where they are many, the
+                read model is kept, and folded on from there the next time.
             timeout_seconds: How long to wait for the projector.
 
         Raises:
@@ -225,6 +229,10 @@ class Backstory:
             StoreUnavailableError: The store did not answer.
         """
         store = self.repository.store
+        if correlation_id is not None:
+            return await fold_correlation(
+                store, projection, correlation_id, until_position=at_position
+            )
         if at_position is not None:
             return await fold_log(store, projection, until_position=at_position)
         projector = self._projectors.get(projection)
@@ -300,6 +308,14 @@ class Backstory:
             backward=backward,
             limit=limit,
         )
+
+    def read_causes(self, event_id: object) -> AsyncIterator[RecordedEvent]:
+        """Iterate over what caused an event; as `EventStore.read_causes`."""
+        return self._store.read_causes(event_id)
+
+    def read_effects(self, causation_id: object) -> AsyncIterator[RecordedEvent]:
+        """Iterate over what came of an event or a command; as `EventStore.read_effects`."""
+        return self._store.read_effects(causation_id)
 
     def subscribe(
         self, *, after_position: int = 0, where: EventFilter = EVERY_EVENT

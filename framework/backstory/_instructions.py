@@ -93,6 +93,7 @@ class _Reading:
         self.globals: set[str] = set()
         self.attributes: set[str] = set()
         self.imports: list[LateImport] = []
+        self._code = code
         self._steps = list(dis.get_instructions(code))
         self._place_at = {step.offset: place for place, step in enumerate(self._steps)}
         self._watches: list[Any] = _watches(code)
@@ -185,7 +186,9 @@ class _Reading:
         if place in self._silent or step.opcode in _JUMPS:
             return name, None
         if step.opcode in _CONSTANTS:
-            return name, self._constant(step.argval)
+            # The names of keywords are constants, too, which 3.11 and 3.12 do not look up.
+            is_bare = step.opname == "KW_NAMES" and step.arg is not None
+            return name, self._constant(self._code.co_consts[step.arg] if is_bare else step.argval)
         if step.opcode in _LOCALS:
             return name, step.arg
         if step.opcode in _NAMES:

@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from backstory._causality import causes_of, effects_of, find_cause
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
 from backstory._errors import InvalidInputError
 from backstory._filter import EVERY_EVENT, EventFilter
@@ -24,6 +26,7 @@ from backstory._limits import (
     APPEND_BYTES_MAX,
     APPEND_EVENT_COUNT_MAX,
     INTEGER_MAX,
+    METADATA_ID_BYTES_MAX,
     PAGE_EVENT_COUNT_MAX,
     PROJECTION_NAME_BYTES_MAX,
     check_category,
@@ -33,6 +36,7 @@ from backstory._limits import (
 )
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
+from backstory._statistics import StoreStatistics
 from backstory._subscription import LogRead, Page, Subscription
 from backstory._versions import ANY, ExpectedVersion, check_expected_version
 
@@ -277,6 +281,7 @@ class EventStore(ABC):
         self,
         *,
         cursor: int | None = None,
+        offset: int = 0,
         limit: int = 100,
         after_position: int = 0,
         until_position: int | None = None,
@@ -287,6 +292,9 @@ class EventStore(ABC):
 
         Args:
             cursor: What the page before gave; None for the first page.
+            offset: Leave out so many events that match, behind the cursor; they are read all the
+                same, so that a page far behind costs as much as all pages before it. A cursor costs
+                nothing, and is not moved by what others append.
             limit: At most so many events, from 1 to 10,000.
             after_position: As for `read_log`.
             until_position: As for `read_log`.
@@ -301,24 +309,24 @@ class EventStore(ABC):
         check_integer("after_position", after_position, least=0)
         check_filter(where)
         check_integer("limit", limit, least=1, most=PAGE_EVENT_COUNT_MAX)
+        check_integer("offset", offset, least=0)
         check_bounds(until_position=until_position)
+        # One more than asked for tells whether there is a next page.
+        read = LogRead(after_position, until_position, where, backward, limit + 1)
         if cursor is not None:
             check_integer("cursor", cursor, least=0)
-            if backward:
-                until_position = min(
-                    cursor, INTEGER_MAX if until_position is None else until_position
-                )
-            else:
-                after_position = max(cursor, after_position)
-        # One more than asked for tells whether there is a next page.
-        page = await self.read_page(
-            LogRead(after_position, until_position, where, backward, limit + 1)
-        )
+            read = _from_cursor(read, cursor)
+        while offset > 0:
+            left_out = await self.read_page(replace(read, limit=min(offset, _PAGE_EVENT_COUNT)))
+            if not left_out.events:
+                return EventPage([], None)
+            offset -= len(left_out.events)
+            read = _from_cursor(read, _cursor(left_out.events, backward=backward))
+        page = await self.read_page(read)
         events = page.events[:limit]
         if page.is_last and len(page.events) <= limit:
             return EventPage(events, None)
-        last = events[-1].position
-        return EventPage(events, last - 1 if backward else last)
+        return EventPage(events, _cursor(events, backward=backward))
 
     async def read_event(self, event_id: object) -> RecordedEvent | None:
         """Return the event with an id, or None where no event has it.
@@ -329,6 +337,50 @@ class EventStore(ABC):
             StoreClosedError: The store is not open.
         """
         return await self.find_event(parse_event_id(event_id))
+
+    async def read_causes(self, event_id: object) -> AsyncIterator[RecordedEvent]:
+        """Iterate over what caused an event, over all streams: its direct cause first.
+
+        It ends with the first event of the chain, which a command has caused and no event. An event
+        that does not exist has no causes.
+
+        Yields:
+            Recorded events, each the direct cause of the one before.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        event = await self.read_event(event_id)
+        if event is not None:
+            async for cause in causes_of(self, event):
+                yield cause
+
+    async def read_effects(self, causation_id: object) -> AsyncIterator[RecordedEvent]:
+        """Iterate over all that came of an event or a command, directly or not, over all streams.
+
+        The events that were found and not yet given are kept in memory; there is one read of the
+        log for each event.
+
+        Args:
+            causation_id: The id of an event, or of a command, as events name it in their metadata.
+
+        Yields:
+            Recorded events in the order of positions. The `causation_id` in the metadata of each
+            names its own direct cause.
+
+        Raises:
+            InvalidInputError: The id is no text of a possible length.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        text = str(causation_id)
+        check_text("causation id", text, METADATA_ID_BYTES_MAX)
+        event = await find_cause(self, text)
+        after_position = 0 if event is None else event.position
+        async for effect in effects_of(self, text, after_position=after_position):
+            yield effect
 
     async def read_streams(self, category: str | None = None) -> AsyncIterator[StreamInfo]:
         """Iterate over the streams of a category, or of the store, in constant memory.
@@ -501,6 +553,15 @@ class EventStore(ABC):
         """Return the last position of the log; 0 when it is empty."""
 
     @abstractmethod
+    async def statistics(self) -> StoreStatistics:
+        """Return what the store holds, in numbers; it may look at all of it.
+
+        Raises:
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+
+    @abstractmethod
     async def wait_beyond(self, position: int) -> None:
         """Return when the log may have events beyond a position; rather too early than never.
 
@@ -566,6 +627,17 @@ def check_bounds(
     for argument, value in bounds:
         if value is not None:
             check_integer(argument, value, least=0)
+
+
+def _cursor(events: Sequence[RecordedEvent], *, backward: bool) -> int:
+    return events[-1].position - 1 if backward else events[-1].position
+
+
+def _from_cursor(read: LogRead, cursor: int) -> LogRead:
+    if not read.backward:
+        return replace(read, after_position=max(cursor, read.after_position))
+    until = INTEGER_MAX if read.until_position is None else read.until_position
+    return replace(read, until_position=min(cursor, until))
 
 
 def check_filter(where: EventFilter) -> None:

@@ -22,11 +22,11 @@ LEVELS = (
         *("_snapshot", "_instructions", "_fingerprint"),
     ),
     # The contract of all stores.
-    ("_commit", "_subscription", "_store"),
+    ("_commit", "_subscription", "_causality", "_statistics", "_store"),
     # Folders, which do not know each other.
     ("stores", "actors"),
     ("_context", "_snapshots", "_repository"),
-    ("_projector",),
+    ("_projector", "_correlation"),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.
     ("_store_url", "_app", "_blocking", "__init__"),
     # Parses, calls, prints.

@@ -1,6 +1,7 @@
 """A store in memory: for tests, and the executable specification of the contract."""
 
 import bisect
+from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 
@@ -22,6 +23,7 @@ from backstory._errors import StoreClosedError
 from backstory._ids import split_stream_id
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
+from backstory._statistics import StoreStatistics
 from backstory._store import (
     EventStore,
     StoreCapabilities,
@@ -163,6 +165,26 @@ class InMemoryStore(EventStore):
         """Return the last position of the log; 0 when it is empty."""
         await self._yield_point()
         return self._log_head.position
+
+    async def statistics(self) -> StoreStatistics:
+        """Return what the store holds, in numbers."""
+        await self._yield_point()
+        types = Counter(recorded.type for recorded in self._log)
+        categories = Counter(recorded.category for recorded in self._log)
+        streams = Counter(split_stream_id(stream_id)[0] for stream_id in self._streams)
+        return StoreStatistics(
+            event_count=len(self._log),
+            stream_count=len(self._streams),
+            head=self._log_head.position,
+            oldest=self._log[0].recorded_at if self._log else None,
+            newest=self._log[-1].recorded_at if self._log else None,
+            events_by_type=dict(sorted(types.items())),
+            events_by_category=dict(sorted(categories.items())),
+            streams_by_category=dict(sorted(streams.items())),
+            snapshot_count=sum(map(len, self._snapshots.values())),
+            checkpoint_count=len(self._checkpoints),
+            size_bytes=sum(len(e.data_json) + len(e.metadata_json) for e in self._log),
+        )
 
     async def wait_beyond(self, position: int) -> None:
         """Return when the log has events beyond a position."""

@@ -23,10 +23,12 @@ from backstory._commit import Batch, Durability, Receipt
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
+from backstory._statistics import StoreStatistics
 from backstory._store import EventStore, StoreCapabilities, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory.stores.sqlite._completion import complete
 from backstory.stores.sqlite._connection import Connection, translated
+from backstory.stores.sqlite._measure import measure
 from backstory.stores.sqlite._migrate import migrate, schema_version
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
 from backstory.stores.sqlite._watch import Watch
@@ -267,6 +269,10 @@ class SQLiteStore(EventStore):
         """Return the last position of the log; 0 when it is empty."""
         rows = await self._read("read the head", partial(_fetch, "read_log_head", ()))
         return int(rows[0][0])
+
+    async def statistics(self) -> StoreStatistics:
+        """Return what the store holds, in numbers; it goes once along two indexes."""
+        return await self._read("measure itself", partial(measure, path=self._path))
 
     async def wait_beyond(self, position: int) -> None:
         """Return when the log has events beyond a position."""
