@@ -7,8 +7,8 @@ from docutils.nodes import Text, document
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
-# So that the docs describe this checkout, whatever is installed.
-for root in ("framework", "aggregates", "projections"):
+# So that the docs describe this checkout, whatever is installed; and draw it (docs/drawings).
+for root in ("framework", "aggregates", "projections", "docs"):
     sys.path.insert(0, str(Path(__file__).parents[1] / root))
 
 project = "Backstory"
@@ -18,6 +18,7 @@ html_theme = "furo"
 html_show_copyright = False
 
 extensions = [
+    "drawings",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",

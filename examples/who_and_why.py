@@ -10,12 +10,12 @@ Output:
     one correlation: True
     shipped as parcel 1, asked again: parcel 1
     refused: order o-7 is shipped
-    events in the log: 2
+    by bob with {'tenant': 'acme'}
 """
 
 import anyio
 
-from backstory import Aggregate, Backstory, DomainError, Event, on
+from backstory import Aggregate, Backstory, DomainError, Event, on, where
 
 
 class OrderPlaced(Event, type="order:placed"):
@@ -67,7 +67,12 @@ async def main() -> None:
             await story.execute(Order.ship, "o-7", parcel=2)
         except DomainError as refusal:
             print("refused:", refusal)
-        print("events in the log:", await story.store.head())
+
+        # As a block, it holds for every command inside, and for the child tasks started there.
+        with story.using(actor="bob", correlation_id="request-7", tags=["urgent"], tenant="acme"):
+            await story.execute(Order.place, "o-8", item="desk")
+        [recorded] = [event async for event in story.read_log(where=where(tags=["urgent"]))]
+        print("by", recorded.metadata.actor, "with", recorded.metadata.free)
 
 
 anyio.run(main)
