@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import count
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from backstory import ANY, Aggregate, Event, NewEvent, Repository, on
 from backstory.stores.sqlite import SQLiteStore
+from backstory.stores.sqlite._migrate import migrations
 
 PAIRS = 9
 READ_COUNT = 20_000
@@ -70,9 +70,9 @@ class Raw:
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
-        schema = files("backstory.stores.sqlite").joinpath("sql/schema/001_initial.sql")
+        schema = "".join(script for _, script in migrations())
         self.db.executescript(
-            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {schema.read_text('utf-8')}"
+            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {schema}"
         )
         self._versions = count(1)
 
