@@ -6,7 +6,6 @@ for everybody.
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +25,7 @@ from backstory import (
 )
 from backstory.stores.in_memory import InMemoryStore
 from backstory.stores.sqlite import SQLiteStore
-
-# It asserts, and pytest rewrites only the modules that it collects.
-pytest.register_assert_rewrite("tests.contract.store_contract")
+from backstory.testing import ManualClock
 
 DEADLINE_SECONDS: Final = 30
 """How long a test waits for what must happen; long, since a machine may be busy."""
@@ -95,21 +92,6 @@ class Counter(Aggregate, category="counter", snapshot_every=0):
     def _counted(self, event: Counted) -> None:
         self.total += event.by
         self.steps.append(event.by)
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.moment = datetime(2026, 1, 7, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """Return the moment that the clock shows."""
-        return self.moment
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock; a negative number moves it back."""
-        self.moment += timedelta(seconds=seconds)
 
 
 def new_event(

@@ -117,7 +117,9 @@ class LogHead(Struct, frozen=True):
 
 NO_HASH: Final = bytes(32)
 EMPTY_STREAM: Final = StreamHead(0, NO_HASH)
+"""The head of a stream that does not exist."""
 EMPTY_LOG: Final = LogHead(0, NO_HASH)
+"""The head of a log without events."""
 
 _FRAME: Final = struct.Struct("<qqqIIIII")
 _POSITION: Final = struct.Struct("<q")

@@ -1,6 +1,6 @@
 """The groups of the contract can be taken together: no test of one hides a test of another."""
 
-from tests.contract.store_contract import StoreContract
+from backstory.testing.store_contract import StoreContract
 
 
 def test_every_test_name_is_in_one_group_only() -> None:

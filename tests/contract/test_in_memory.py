@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from tests.contract.store_contract import StoreContract
-
 from backstory import Clock, EventStore
 from backstory.stores.in_memory import InMemoryStore
+from backstory.testing.store_contract import StoreContract
 
 
 class TestInMemoryStore(StoreContract):

@@ -1,0 +1,40 @@
+"""What tests of a program built on Backstory need: specifications, a clock, a store that fails.
+
+The names stand in the order in which one meets them. None of them needs pytest; only the tests that
+every store must pass do, and they have a door of their own, `backstory.testing.store_contract`.
+"""
+
+# ruff: noqa: I001, RUF022 - the imports and __all__ are a table of contents, in teaching order
+
+# Specifications
+from backstory.testing._aggregate_spec import AggregateSpec, Outcome
+from backstory.testing._decision_spec import DecisionSpec
+from backstory.testing._projection_spec import ProjectionSpec
+
+# Events, and what they are made with
+from backstory.testing._events import GivenEvent, new_event, recorded_event, recorded_on
+from backstory.testing._clock import ManualClock
+from backstory.testing._ids import SequentialIds
+
+# A store that fails when it is told to
+from backstory.testing._faulty_store import Delay, FaultyStore, StoreCall, Verb
+
+__all__ = [
+    # Specifications
+    "AggregateSpec",
+    "Outcome",
+    "DecisionSpec",
+    "ProjectionSpec",
+    # Events, and what they are made with
+    "GivenEvent",
+    "new_event",
+    "recorded_event",
+    "recorded_on",
+    "ManualClock",
+    "SequentialIds",
+    # A store that fails when it is told to
+    "Delay",
+    "FaultyStore",
+    "StoreCall",
+    "Verb",
+]
