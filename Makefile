@@ -5,10 +5,10 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test test-all docs demo bench check clean
+.PHONY: help install format lint types test test-all test-pythons docs demo bench check clean
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed-dev ## Create .venv with Backstory, its extras and every tool.
 
@@ -32,6 +32,25 @@ test: .venv/.installed-dev ## Run the tests, but for the slow ones.
 test-all: .venv/.installed-dev ## Run every test.
 	$(BIN)/pytest
 
+# Each Python has an environment and a log of its own. One that is found and does not start, as a shim
+# of a version manager may, counts as absent.
+test-pythons: ## Run the tests, but for the slow ones, on every CPython from 3.11 that is on the PATH.
+	@tested=; failed=; for version in 3.11 3.12 3.13 3.14 3.15; do \
+	  python=python$$version; venv=.venv-$$version; \
+	  $$python -c 'import sys; sys.exit(sys.implementation.name != "cpython")' 2>/dev/null \
+	    || { echo "$$python: none on the PATH"; continue; }; \
+	  tested=yes; mkdir -p $$venv; \
+	  if { [ $$venv/.installed-dev -nt pyproject.toml ] || { $$python -m venv $$venv \
+	      && $$venv/bin/python -m pip install --quiet --upgrade pip \
+	      && $$venv/bin/python -m pip install --quiet --editable '.[all]' --group dev \
+	      && touch $$venv/.installed-dev; }; } >$$venv/tests.log 2>&1 \
+	    && $$venv/bin/python -m pytest -q -m "not slow" >>$$venv/tests.log 2>&1; \
+	  then echo "$$python: $$(tail -n 1 $$venv/tests.log)"; \
+	  else failed=yes; echo "$$python: FAILED: $$(tail -n 1 $$venv/tests.log), see $$venv/tests.log"; fi; \
+	done; \
+	[ -n "$$tested" ] || echo "There is no CPython from 3.11 on the PATH as python3.11, python3.12, …"; \
+	[ -n "$$tested" ] && [ -z "$$failed" ]
+
 docs: .venv/.installed-dev ## Build docs/_build/html and run the snippets in the docs.
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b doctest docs docs/_build/doctest
@@ -46,7 +65,7 @@ bench: .venv/.installed ## Run the benchmarks.
 check: lint types docs test ## Run what every change must pass; the tests come last.
 
 clean: ## Remove .venv and everything that was built.
-	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

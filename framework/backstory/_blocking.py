@@ -11,40 +11,29 @@ that entered the block; it is looked up there, and handed over with the call.
 
 What an iterator holds. Nothing: it asks for some events at a time, and each time anew for those
 behind the last one. One that is left early, or forgotten, has nothing to let go of.
-
-Why no call waits for ever. A call is handed over under a lock, and the loop is ended under the same
-lock: so it has begun the call, and ends only after it, or the call is refused. Two callers would
-wait for what cannot come, and are refused as well: the loop's own thread, and a forked process,
-which has the objects and not the thread.
 """
 
-import asyncio
-import atexit
-import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import aclosing, suppress
-from contextvars import Context as Variables
 from copy import deepcopy
 from datetime import datetime
-from threading import RLock, Thread, current_thread
+from threading import Thread
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
-
-import anyio
-from anyio.from_thread import BlockingPortal
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
 
 from backstory._aggregate import Aggregate
 from backstory._app import Backstory
 from backstory._commit import Receipt
-from backstory._context import ambient
-from backstory._errors import ConfigurationError, StoreClosedError
+from backstory._decision import Decides
+from backstory._errors import ConfigurationError
 from backstory._filter import EVERY_EVENT, EventFilter
+from backstory._host import Host
 from backstory._ids import IdSource
 from backstory._projection import Projection
 from backstory._recorded import RecordedEvent
 from backstory._repository import ATTEMPT_COUNT_MAX, Scope
+from backstory._snapshots import SHADOW_CHECK_SHARE
 
 A = TypeVar("A", bound=Aggregate)
 M = TypeVar("M", bound=Projection)
@@ -62,6 +51,7 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
     projections: Sequence[type[Projection]] = (),
     ids: IdSource | None = None,
     attempt_count_max: int = ATTEMPT_COUNT_MAX,
+    shadow_check_share: float = SHADOW_CHECK_SHARE,
 ) -> "BlockingBackstory":
     """Open a `Backstory` for a program without `async`.
 
@@ -77,16 +67,23 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
         projections: The projections to run; each name once.
         ids: Where event ids come from; version 7 UUIDs by default.
         attempt_count_max: How often `execute` tries before a conflict reaches the caller.
+        shadow_check_share: The share of the loads from a snapshot that are checked against a fold
+            of all events, in the background; 0 for none, 1 for each.
 
     Raises:
         ConfigurationError: The URL names no store, what is there is none, or two projections have
             one name.
-        InvalidInputError: `attempt_count_max` is no number from 1.
+        InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share` none
+            from 0 to 1.
         StoreUnavailableError: The store could not be opened.
     """
-    host = _Host(
+    host = Host(
         lambda: Backstory(
-            store, projections=projections, ids=ids, attempt_count_max=attempt_count_max
+            store,
+            projections=projections,
+            ids=ids,
+            attempt_count_max=attempt_count_max,
+            shadow_check_share=shadow_check_share,
         ),
         name=f"event loop of {store}",
     )
@@ -106,7 +103,7 @@ class BlockingBackstory:
     process or when a command or a handler calls it.
     """
 
-    def __init__(self, host: "_Host") -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
 
     def __enter__(self) -> Self:
@@ -171,6 +168,13 @@ class BlockingBackstory:
         """
         return self.using().execute(command, id, *args, **kwargs)
 
+    def decide(self, decision: Decides[R]) -> R:
+        """Make a decision over several streams, append what it emits, and return what it returned.
+
+        As `Repository.decide`, which says more. The decision is made on the loop's thread.
+        """
+        return self.using().decide(decision)
+
     def using(
         self,
         *,
@@ -220,14 +224,14 @@ class BlockingBackstory:
 
     def save(self, aggregate: Aggregate) -> Receipt | None:
         """Append what the commands on a loaded aggregate have decided; as `Repository.save`."""
-        context = ambient()  # of this thread
-        return self.run(lambda story: story.repository.save(aggregate, context=context))
+        return self.run(Backstory.save, aggregate)
 
     def read_model(
         self,
         projection: type[M],
         *,
         at_position: int | None = None,
+        correlation_id: str | None = None,
         timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> M:
         """Return a copy of a read model that has seen everything appended before, or as it was.
@@ -239,6 +243,7 @@ class BlockingBackstory:
         Args:
             projection: The projection's class.
             at_position: As it was when the log ended at this position.
+            correlation_id: Of the events with this correlation id only.
             timeout_seconds: How long to wait for the projector.
 
         Raises:
@@ -248,8 +253,14 @@ class BlockingBackstory:
             ProjectionFailedError: A handler raised.
             StoreUnavailableError: The store did not answer.
         """
-        return self.run(
-            _copy_model, projection, at_position=at_position, timeout_seconds=timeout_seconds
+        if at_position is None and correlation_id is None:
+            return self.run(_copy_model, projection, timeout_seconds)
+        return self.run(  # one that nobody else has
+            Backstory.read_model,
+            projection,
+            at_position=at_position,
+            correlation_id=correlation_id,
+            timeout_seconds=timeout_seconds,
         )
 
     def replay(
@@ -352,6 +363,20 @@ class BlockingBackstory:
                 limit = None if limit is None else limit - len(chunk)
             yield from chunk
 
+    def read_causes(self, event_id: object) -> Iterator[RecordedEvent]:
+        """Iterate over what caused an event; as `EventStore.read_causes`.
+
+        All are read before the first is handed out.
+        """
+        yield from self.run(_gather, Backstory.read_causes, event_id)
+
+    def read_effects(self, causation_id: object) -> Iterator[RecordedEvent]:
+        """Iterate over what came of an event or a command; as `EventStore.read_effects`.
+
+        All are read before the first is handed out.
+        """
+        yield from self.run(_gather, Backstory.read_effects, causation_id)
+
     def read_event(self, event_id: object) -> RecordedEvent | None:
         """Return the event with an id, or None; as `EventStore.read_event`."""
         return self.run(lambda story: story.store.read_event(event_id))
@@ -364,7 +389,8 @@ class BlockingBackstory:
 class BlockingScope:
     """Who does something, and because of what; from `BlockingBackstory.using`.
 
-    Execute one command with it, or use it as a context manager for all commands of a block.
+    Execute one command or make one decision with it, or use it as a context manager for all of a
+    block.
     """
 
     def __init__(self, story: BlockingBackstory, scope: Scope) -> None:
@@ -377,6 +403,10 @@ class BlockingScope:
         """Run a command; as `Repository.execute`."""
         return self._story.run(lambda _: self._scope.execute(command, id, *args, **kwargs))
 
+    def decide(self, decision: Decides[R]) -> R:
+        """Make a decision; as `Repository.decide`."""
+        return self._story.run(lambda _: self._scope.decide(decision))
+
     def __enter__(self) -> None:
         self._scope.__enter__()
 
@@ -387,201 +417,6 @@ class BlockingScope:
         traceback: TracebackType | None,
     ) -> None:
         self._scope.__exit__(exc_type, exc, traceback)
-
-
-class _Host:
-    """A thread with an event loop, in which one `Backstory` is open."""
-
-    story: Backstory
-    """What is open."""
-    _portal: BlockingPortal
-    _loop: asyncio.AbstractEventLoop
-
-    def __init__(self, make: Callable[[], Backstory], *, name: str) -> None:
-        """Make a host; `open` starts it.
-
-        Args:
-            make: Makes the `Backstory`, on the loop.
-            name: The name of the thread.
-        """
-        self._make = make
-        self._process_id = os.getpid()
-        self._lock = RLock()  # a signal's handler may call while its thread is calling
-        self._takes_calls = True
-        self._is_closed = False
-        self._opened: Future[None] = Future()
-        self._ended: Future[None] = Future()
-        # In a context of its own: neither a `using` block around `open` nor an event loop of the
-        # caller's is this loop's business. A daemon, so that Python's exit does not wait for it
-        # before `_close_all` has its turn.
-        self._thread = Thread(target=Variables().run, args=(self._work,), name=name, daemon=True)
-
-    def open(self) -> None:
-        """Start the thread, and return when the `Backstory` is open.
-
-        Raises:
-            Exception: Whatever opening raises.
-        """
-        self._thread.start()
-        try:
-            self._opened.result()
-        except BaseException:
-            self._opened.cancel()  # interrupted: it is closed as soon as it is open
-            raise
-
-    @property
-    def is_open(self) -> bool:
-        """Whether calls are taken."""
-        return self._takes_calls and not self._is_elsewhere
-
-    @property
-    def _is_elsewhere(self) -> bool:
-        return os.getpid() != self._process_id
-
-    def check(self) -> None:
-        """Refuse who would wait for ever, and what comes after the end.
-
-        Raises:
-            ConfigurationError: This is another process, or the loop's own thread.
-            StoreClosedError: It is closed.
-        """
-        if self._is_elsewhere:
-            raise ConfigurationError(
-                "this Backstory was opened before the process forked, and its event loop runs in "
-                "the parent; open one in each process"
-            )
-        if current_thread() is self._thread:
-            raise ConfigurationError(
-                "a command, a handler or a function for run() uses the Backstory that runs it, and "
-                "would wait for itself; use it before or after"
-            )
-        if not self.is_open:
-            raise StoreClosedError(store="this Backstory")
-
-    def wait_for(self, function: Callable[[], Awaitable[R]]) -> R:
-        """Run a function on the loop, and return what it returns.
-
-        Raises:
-            ConfigurationError: As `check`.
-            StoreClosedError: It is closed, or its loop came to an end.
-            BaseException: Whatever the function raises.
-        """
-        self.check()
-        call = _Call(function)
-        try:
-            return self._begin(call).result()
-        except _ExitError as error:
-            raise error.wanted from None
-        except CancelledError:
-            raise StoreClosedError(store="this Backstory") from None
-        except BaseException:
-            # Interrupted while waiting; where the function has raised, it changes nothing.
-            call.is_interrupted = True
-            with suppress(RuntimeError):  # the loop is gone, and the call with it
-                self._loop.call_soon_threadsafe(call.interrupt)
-            raise
-
-    def _begin(self, call: "_Call[R]") -> Future[R]:
-        with self._lock:
-            self.check()
-            return self._portal.start_task_soon(call.run)
-
-    def close(self) -> None:
-        """Let the calls under way end, close the `Backstory`, and end the thread.
-
-        Raises:
-            ConfigurationError: This is the loop's own thread.
-            BaseException: Whatever ended the loop before.
-        """
-        if self._is_elsewhere:
-            return
-        if self.is_open:
-            self.check()
-        with self._lock:
-            is_first, self._is_closed = not self._is_closed, True
-            self._takes_calls = False
-        if is_first:
-            with suppress(RuntimeError):  # the loop has come to its end by itself
-                self._portal.start_task_soon(self._portal.stop)
-        self._thread.join()
-        if is_first:
-            self._ended.result()
-
-    def _work(self) -> None:
-        try:
-            anyio.run(self._live)
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
-            (self._ended if self._opened.done() else self._opened).set_exception(error)
-        else:
-            self._ended.set_result(None)
-        finally:
-            _HOSTS.discard(self)
-
-    async def _live(self) -> None:
-        # The portal within: it is left when the calls under way have ended, and the story after it.
-        async with self._make() as story, BlockingPortal() as portal:
-            self.story, self._portal = story, portal
-            self._loop = asyncio.get_running_loop()
-            if self._opened.set_running_or_notify_cancel():
-                _HOSTS.add(self)
-                self._opened.set_result(None)
-                try:
-                    await portal.sleep_until_stopped()
-                finally:
-                    await self._refuse_calls()
-
-    async def _refuse_calls(self) -> None:
-        # A handler can end the loop too, with a SystemExit. Then nobody has taken the lock for it;
-        # it is waited for without blocking, so that who is handing a call over can finish.
-        self._takes_calls = False
-        with anyio.CancelScope(shield=True):
-            while not self._lock.acquire(blocking=False):
-                await anyio.sleep(0)
-        self._lock.release()
-
-
-_HOSTS: Final[set[_Host]] = set()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what a program has left open, while its event loops can still run."""
-    for host in list(_HOSTS):
-        host.close()
-
-
-class _Call(Generic[R]):
-    """One call that is handed over to the loop."""
-
-    def __init__(self, function: Callable[[], Awaitable[R]]) -> None:
-        self._function = function
-        self._scope: anyio.CancelScope | None = None
-        self.is_interrupted = False
-        """Whether nobody waits for the answer any more; it may be so before the call begins."""
-
-    async def run(self) -> R:
-        """Return what the function returns; an error that would end the loop is wrapped."""
-        with anyio.CancelScope() as self._scope:
-            if self.is_interrupted:
-                self._scope.cancel()
-            try:
-                return await self._function()
-            except (SystemExit, KeyboardInterrupt) as error:
-                raise _ExitError(error) from None
-        raise AssertionError("interrupted, and so nobody looks")
-
-    def interrupt(self) -> None:
-        """Cancel the call; on the loop's thread."""
-        if self._scope is not None:
-            self._scope.cancel()
-
-
-class _ExitError(Exception):
-    """A function wants the program to end, which is the caller's to do, and not the loop's."""
-
-    def __init__(self, wanted: BaseException) -> None:
-        super().__init__()
-        self.wanted = wanted
 
 
 class _Read(Protocol):
@@ -608,14 +443,14 @@ async def _take(
     return chunk, True
 
 
-async def _copy_model(
-    story: Backstory, projection: type[M], *, at_position: int | None, timeout_seconds: float
-) -> M:
-    model = await story.read_model(
-        projection, at_position=at_position, timeout_seconds=timeout_seconds
-    )
-    if at_position is not None:  # nobody else has it
-        return model
+async def _gather(
+    story: Backstory, read: Callable[[Backstory, object], AsyncIterator[RecordedEvent]], id: object
+) -> list[RecordedEvent]:
+    return [recorded async for recorded in read(story, id)]
+
+
+async def _copy_model(story: Backstory, projection: type[M], timeout_seconds: float) -> M:
+    model = await story.read_model(projection, timeout_seconds=timeout_seconds)
     try:
         return deepcopy(model)
     except Exception as error:

@@ -28,7 +28,7 @@ LEVELS = (
     ("_context", "_snapshots", "_repository"),
     ("_projector", "_correlation"),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.
-    ("_store_url", "_app", "_blocking", "__init__"),
+    ("_store_url", "_app", "_host", "_blocking", "__init__", "operations"),
     # Parses, calls, prints.
     ("cli",),
     ("__main__",),

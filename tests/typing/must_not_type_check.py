@@ -5,7 +5,16 @@ mypy does not look at the keywords of a class whose metaclass makes it; pyright 
 Not run, and left out of the checks of the whole project: test_typing.py runs the checkers over it.
 """
 
-from backstory import Aggregate, Backstory, Event, NewEvent, Projection, RecordedEvent, on
+from backstory import (
+    Aggregate,
+    Backstory,
+    BlockingBackstory,
+    Event,
+    NewEvent,
+    Projection,
+    RecordedEvent,
+    on,
+)
 
 
 class Created(Event, type="wrong:created"):
@@ -51,6 +60,15 @@ async def calls(story: Backstory) -> object:
     await story.store.append("task-1", [Created(title="a")], expected_version=0)  # mistake
     await story.store.append("task-1", [], 0)  # mistake
     NewEvent.of(Created(title="a"))  # mistake
+    return answer
+
+
+def calls_without_async(story: BlockingBackstory) -> object:
+    story.execute(Task.create, "write-docs", 3)  # mistake
+    story.execute(Task.create, "write-docs", tilte="Write")  # mistake
+    story.using(actor="ada").execute(Task.create, "write-docs")  # mistake
+    answer: int = story.execute(Task.create, "write-docs", "Write")  # mistake
+    story.read_model(Task)  # mistake
     return answer
 
 

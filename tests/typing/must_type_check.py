@@ -5,9 +5,11 @@ Not run: the checkers read it, and `assert_type` says what they must have inferr
 
 from typing import Any, assert_type
 
+import backstory
 from backstory import (
     Aggregate,
     Backstory,
+    BlockingBackstory,
     DomainError,
     Event,
     Projection,
@@ -113,3 +115,20 @@ async def program() -> None:
         async with story.subscribe() as subscription:
             assert_type(await anext(subscription), RecordedEvent)
         assert_type(story.repository, Repository)
+
+
+def program_without_async() -> None:
+    with backstory.open("memory://", projections=[Counts]) as story:
+        assert_type(story, BlockingBackstory)
+        story.execute(Task.create, "write-docs", title="Write the docs", priority=1)
+        assert_type(story.execute(Task.complete, "write-docs", pages=3), int)
+        scope = story.using(actor="ada", tags=["x"], idempotency_key="k", ticket=7)
+        assert_type(scope.execute(Task.complete, "write-docs", 3), int)
+        with story.using(correlation_id="c"):
+            assert_type(story.load(Task, "write-docs", at_version=1), Task)
+        assert_type(story.read_model(Counts), Counts)
+        assert_type(story.save(story.load(Task, "write-docs")), Receipt | None)
+        for recorded in story.replay(after_position=0, where=where(types=[TaskCreated])):
+            assert_type(recorded, RecordedEvent)
+        assert_type(story.run(lambda story: story.store.head()), int)
+        assert_type(story.run(Backstory.load, Task, "write-docs"), Task)
