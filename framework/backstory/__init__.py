@@ -24,6 +24,7 @@ from backstory._handlers import on
 from backstory._app import Backstory
 from backstory._blocking import BlockingBackstory, BlockingScope
 from backstory._repository import Repository, Scope
+from backstory._snapshots import Snapshots
 from backstory._filter import EventFilter, FilterItem, where
 from backstory._subscription import Subscription, SubscriptionState
 from backstory._projector import fold_log
@@ -88,6 +89,7 @@ __all__ = [
     "BlockingScope",
     "Repository",
     "Scope",
+    "Snapshots",
     "EventFilter",
     "FilterItem",
     "where",

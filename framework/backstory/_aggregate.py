@@ -33,7 +33,7 @@ from backstory._recorded import RecordedEvent
 _RESERVED: Final = frozenset(
     {
         *("id", "version", "stream_id", "book", "emit", "blank"),
-        *("category", "revision", "snapshot_every", "handlers"),
+        *("category", "revision", "snapshot_every", "snapshot_version", "handlers"),
     }
 )
 
@@ -253,6 +253,11 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
     def version(self) -> int:
         """How many events the state has seen, emitted ones included; 0 before the first."""
         return self.book.version
+
+    @property
+    def snapshot_version(self) -> int:
+        """The version of the snapshot it was loaded from, or that was taken since; 0 for none."""
+        return self.book.snapshot_version
 
     @property
     def stream_id(self) -> str:

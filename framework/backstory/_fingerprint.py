@@ -45,7 +45,7 @@ from functools import (
 )
 from importlib import import_module
 from importlib.util import resolve_name
-from operator import attrgetter, methodcaller
+from operator import attrgetter, itemgetter, methodcaller
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -64,8 +64,9 @@ from backstory._instructions import LateImport, instructions_of
 
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(...))
 
-_VALUE_MODULES: Final = frozenset({"builtins", "datetime", "decimal", "fractions", "uuid"})
-"""Where the types are from whose `repr` says all there is to a value."""
+_VALUE_MODULES: Final = frozenset({"datetime", "decimal", "fractions", "uuid"})
+_VALUES: Final = (range, slice, bytearray, attrgetter, itemgetter, methodcaller)
+"""Whose `repr` says all there is to a value: types of these modules, and these."""
 
 _WRAPPERS: Final = (
     *(property, staticmethod, classmethod, MethodType),
@@ -166,11 +167,11 @@ class _Walk:
         for kind, describe in self._KINDS:
             if issubclass(cls, kind):
                 return describe(self, value)
-        if cls.__module__ in _VALUE_MODULES:
+        if cls.__module__ in _VALUE_MODULES or cls in _VALUES:
             return (cls.__name__, repr(value))
         if issubclass(cls, Struct) or dataclasses.is_dataclass(cls) or self._near.has(cls):
             return self._once(value, self._object)
-        return ("outside", _name_of(cls))
+        return ("outside", _name_of(cls), _own_name(value))
 
     def _once(self, value: object, describe: Callable[[Any], object]) -> object:
         """Describe something under a number, which stands for it wherever it is met again."""
@@ -379,7 +380,10 @@ class _Walk:
     def _named(self, value: object, attributes: Iterable[str]) -> object:
         """Describe a value and, where it is a near module, what is named of it."""
         described = self.describe(value)
-        if not (isinstance(value, ModuleType) and self._near.has_module(value.__name__)):
+        # As in `describe`: not by isinstance.
+        if not issubclass(type(value), ModuleType) or not self._near.has_module(
+            str(vars(value)["__name__"])
+        ):
             return described
         scope = vars(value)
         names = sorted(set(attributes) & scope.keys())
@@ -467,6 +471,14 @@ def _slots(cls: type[Any]) -> Iterable[str]:
 
 def _name_of(value: Any) -> str:
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+
+
+def _own_name(value: object) -> str:
+    """Return the name of what has one, such as a method of a built-in type; else nothing."""
+    try:
+        return str(getattr(value, "__qualname__", getattr(value, "__name__", "")))
+    except Exception:  # noqa: BLE001 - a proxy of nothing may raise anything
+        return ""
 
 
 def _top(module: str) -> str:

@@ -18,6 +18,8 @@ Another version of Python may compile the same source to another shape.
 """
 
 import dis
+import re
+from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Final, NamedTuple, cast
 
@@ -28,6 +30,19 @@ _GOTOS: Final = frozenset(
     {"JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD"}
 )
 """Instructions that do nothing but go on elsewhere."""
+
+# Which of a pair is compiled, and so which way is the jump, depends on the layout. Here both are
+# the question, with the way for yes before the way for no.
+_QUESTIONS: Final = {
+    "POP_JUMP_IF_FALSE": ("POP_JUMP_IF_TRUE", False),
+    "POP_JUMP_IF_TRUE": ("POP_JUMP_IF_TRUE", True),
+    "POP_JUMP_IF_NONE": ("POP_JUMP_IF_NONE", True),
+    "POP_JUMP_IF_NOT_NONE": ("POP_JUMP_IF_NONE", False),
+}
+"""For each conditional jump its question, and whether it jumps for yes."""
+
+_PAIR: Final = re.compile(r"((?:LOAD|STORE)_FAST(?:_BORROW)?)_((?:LOAD|STORE)_FAST(?:_BORROW)?)")
+"""Since 3.13, two instructions in one, where both stand on one line."""
 
 _ENDS: Final = frozenset({"RAISE_VARARGS", "RERAISE", "RETURN_CONST", "RETURN_VALUE"})
 """Instructions that nothing comes after, but what watches over them."""
@@ -94,11 +109,11 @@ class _Reading:
         self.attributes: set[str] = set()
         self.imports: list[LateImport] = []
         self._code = code
-        self._steps = list(dis.get_instructions(code))
-        self._place_at = {step.offset: place for place, step in enumerate(self._steps)}
+        self._steps = list(_steps_of(code))
+        places = range(len(self._steps))
+        self._place_at = {self._steps[place].offset: place for place in reversed(places)}
         self._watches: list[Any] = _watches(code)
         self._silent = self._find_silent()
-        places = range(len(self._steps))
         self._labels = [self._label(place) for place in places]
         self._followers = [self._after(place) for place in places]
         self._twins = self._find_twins()
@@ -154,6 +169,8 @@ class _Reading:
             places.append(self._settle(place + 1))
         if step.opcode in _JUMPS:
             places.append(self._settle(self._place_at[step.argval]))
+        if _QUESTIONS.get(_undirected(step.opname), ("", False))[1]:
+            places.reverse()
         places += [
             self._settle(self._place_at[watch.target])
             for watch in self._watches
@@ -181,20 +198,24 @@ class _Reading:
     def _label(self, place: int) -> tuple[str, Any]:
         """Return what an instruction does, and take note of what it names."""
         step = self._steps[place]
-        # Forward or backward depends on where the compiler has put a block.
-        name = step.opname.replace("_FORWARD", "").replace("_BACKWARD", "")
+        name = _undirected(step.opname)
+        name = _QUESTIONS.get(name, (name, False))[0]
         if place in self._silent or step.opcode in _JUMPS:
             return name, None
         if step.opcode in _CONSTANTS:
-            # The names of keywords are constants, too, which 3.11 and 3.12 do not look up.
-            is_bare = step.opname == "KW_NAMES" and step.arg is not None
-            return name, self._constant(self._code.co_consts[step.arg] if is_bare else step.argval)
+            return name, self._constant(self._value_of(step))
         if step.opcode in _LOCALS:
             return name, step.arg
         if step.opcode in _NAMES:
             self._note_name(place, step)
         known = isinstance(step.argval, str | int | None)
         return name, step.argval if known else step.argrepr
+
+    def _value_of(self, step: dis.Instruction) -> object:
+        # The names of keywords are constants, too, which 3.11 and 3.12 do not look up.
+        if step.opname == "KW_NAMES" and step.arg is not None:
+            return self._code.co_consts[step.arg]
+        return step.argval
 
     def _note_name(self, place: int, step: dis.Instruction) -> None:
         if step.opname == "IMPORT_NAME":
@@ -227,6 +248,21 @@ class _Reading:
         if isinstance(value, str) and value.isidentifier():
             self.attributes.add(value)
         return (type(value).__name__, repr(value))
+
+
+def _steps_of(code: CodeType) -> Iterator[dis.Instruction]:
+    for step in dis.get_instructions(code):
+        pair = _PAIR.fullmatch(step.opname)
+        if pair is None or step.arg is None:
+            yield step
+        else:
+            for name, local in zip(pair.groups(), divmod(step.arg, 16), strict=True):
+                yield step._replace(opname=name, opcode=dis.opmap[name], arg=local)
+
+
+def _undirected(name: str) -> str:
+    # Forward or backward depends on where the compiler has put a block.
+    return name.replace("_FORWARD", "").replace("_BACKWARD", "")
 
 
 def _watches(code: CodeType) -> list[Any]:

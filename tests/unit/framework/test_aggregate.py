@@ -358,7 +358,7 @@ def test_handler_that_wants_the_record_is_refused() -> None:
     "field",
     [
         *("id", "version", "stream_id", "book", "emit", "blank"),
-        *("category", "revision", "snapshot_every", "handlers"),
+        *("category", "revision", "snapshot_every", "snapshot_version", "handlers"),
     ],
 )
 def test_field_with_a_reserved_name_is_refused(field: str) -> None:
