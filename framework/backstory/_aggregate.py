@@ -12,6 +12,7 @@ it shares no list with the caller.
 """
 
 import inspect
+from functools import update_wrapper
 from types import FunctionType
 from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
@@ -139,9 +140,8 @@ def _own_commands(cls: Any) -> None:
             command.__closure__,
         )
         copy.__kwdefaults__ = command.__kwdefaults__
-        copy.__annotations__ = command.__annotations__
-        copy.__doc__, copy.__qualname__ = command.__doc__, command.__qualname__
-        copy.__module__ = command.__module__
+        update_wrapper(copy, command)
+        copy.__dict__.pop("__wrapped__")  # it wraps nothing: it is the command
         copy.__dict__.update(command.__dict__, aggregate=cls)
         setattr(cls, key, copy)
 

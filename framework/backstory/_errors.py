@@ -165,7 +165,7 @@ class StoreClosedError(StoreError):
     """The store was used before it was opened or after it was closed; nothing happened."""
 
     def __init__(self, *, store: str) -> None:
-        super().__init__(f"{store} is not open; use it inside its `async with`")
+        super().__init__(f"{store} is not open; use it inside its block, before it is closed")
         self.store = store
         """The store."""
 
