@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from backstory import Projection, fold_log
 from backstory.cli import (
+    EPILOG,
     json_option,
     open_store,
     print_json,
@@ -98,16 +99,21 @@ def _options(command: F) -> F:
 _swarm_option = click.option("--swarm", metavar="NAME", help="Only of this swarm.")
 
 
-@click.group(short_help="Show swarms, agents, tasks and memories.")
+@click.group(short_help="Show swarms, agents, tasks and memories.", epilog=EPILOG)
 def show() -> None:
     """Show what the events of a store add up to, now or at any position.
 
     Rows stand in the order in which they first appeared. A table shows 100 of them unless --limit
     says otherwise; with --json each row is a line with all its fields, and all are printed.
-    """
+
+    \b
+    Examples:
+      backstory show tasks --status failed
+      backstory show agents --at-position 1000
+    """  # noqa: D301 - \b keeps click from wrapping
 
 
-@show.command()
+@show.command(epilog=EPILOG)
 @_swarm_option
 @_options
 def swarms(
@@ -119,14 +125,20 @@ def swarms(
     store: str,
     as_json: bool,
 ) -> None:
-    """Show the swarms: phase, agents, tasks, milestones, errors."""
+    """Show the swarms: phase, agents, tasks, milestones, errors.
+
+    \b
+    Examples:
+      backstory show swarms
+      backstory show swarms --status running --json
+    """  # noqa: D301 - \b keeps click from wrapping
     model = _read(store, SwarmState, at_position)
     rows = model.get_all_swarms() if status is None else model.get_swarms_by_status(status)
     rows = [row for row in rows if swarm in (None, row.id)]
     _print("swarms", _SWARM_COLUMNS, rows, limit=limit, as_json=as_json)
 
 
-@show.command()
+@show.command(epilog=EPILOG)
 @_swarm_option
 @click.option("--agent", metavar="ID", help="Only this agent.")
 @_options
@@ -143,7 +155,12 @@ def agents(
     """Show the agents: what they are, and what they did.
 
     An agent is named by its id inside the swarm, or by its whole id.
-    """
+
+    \b
+    Examples:
+      backstory show agents --swarm audit
+      backstory show agents --agent audit/ada --json
+    """  # noqa: D301 - \b keeps click from wrapping
     model = _read(store, AgentState, at_position)
     rows = model.get_all_agents(swarm=swarm)
     rows = [row for row in rows if status in (None, row.status)]
@@ -151,7 +168,7 @@ def agents(
     _print("agents", _AGENT_COLUMNS, rows, limit=limit, as_json=as_json)
 
 
-@show.command()
+@show.command(epilog=EPILOG)
 @_swarm_option
 @click.option("--agent", metavar="ID", help="Only what this agent was assigned or has started.")
 @_options
@@ -168,7 +185,12 @@ def tasks(
     """Show the tasks: what became of them, and who worked on them.
 
     An agent is named by its id inside the swarm, or by its whole id.
-    """
+
+    \b
+    Examples:
+      backstory show tasks --agent ada
+      backstory show tasks --status failed --at-position 1000
+    """  # noqa: D301 - \b keeps click from wrapping
     model = _read(store, TaskHistory, at_position)
     rows = model.get_all_tasks(swarm=swarm)
     rows = [row for row in rows if status in (None, row.status)]
@@ -177,7 +199,7 @@ def tasks(
     _print("tasks", _TASK_COLUMNS, rows, limit=limit, as_json=as_json)
 
 
-@show.command()
+@show.command(epilog=EPILOG)
 @_swarm_option
 @click.option("--namespace", metavar="NAME", help="Only in this namespace.")
 @_options
@@ -191,7 +213,13 @@ def memory(
     store: str,
     as_json: bool,
 ) -> None:
-    """Show the memories: where they lie, whether they are there, how often they are looked at."""
+    """Show the memories: where they lie, whether they are there, how often they are looked at.
+
+    \b
+    Examples:
+      backstory show memory --namespace talk
+      backstory show memory --status stored --json
+    """  # noqa: D301 - \b keeps click from wrapping
     model = _read(store, MemoryIndex, at_position)
     rows = model.get_all_memories(swarm=swarm)
     rows = [row for row in rows if status in (None, row.status)]

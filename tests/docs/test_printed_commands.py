@@ -14,7 +14,13 @@ from backstory import Backstory
 from backstory_aggregates import Agent, Task
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/tutorial/06-for-real.md", "docs/how-to/use-the-command-line.md"]
+PAGES = [
+    "docs/tutorial/06-for-real.md",
+    "docs/how-to/use-the-command-line.md",
+    "docs/how-to/trace-an-event.md",
+    "docs/how-to/check-before-you-deploy.md",
+    "docs/how-to/move-events-between-stores.md",
+]
 PROGRAM = 'set -e\nbackstory() { "$PYTHON" -m backstory "$@"; }\n'
 
 

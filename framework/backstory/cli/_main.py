@@ -2,19 +2,34 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any, Final
 
 import click
 
 from backstory._errors import BackstoryError
+from backstory.cli._check_compat import check_compat
+from backstory.cli._completion import COMPLETE_VARIABLE, PROGRAM, completion
+from backstory.cli._event import event
 from backstory.cli._log import log
+from backstory.cli._output import printable
 from backstory.cli._state import state
+from backstory.cli._stats import stats
 from backstory.cli._stream import stream
+from backstory.cli._streams import streams
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
+
+_SECTIONS: Final = {
+    "What happened": ("log", "stream", "event"),
+    "What there is": ("show", "state", "streams", "stats"),
+    "Into a store and out of it": ("import", "export"),
+    "Care": ("check-compat", "completion"),
+}
+"""Where the help lists a command; one that stands nowhere is listed behind them."""
 
 
 class _Commands(click.Group):
@@ -35,6 +50,26 @@ class _Commands(click.Group):
         if not isinstance(command, click.Command):
             return _broken(cmd_name, f"{further[cmd_name].value} is no click command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        names = self.list_commands(ctx)
+        placed = {name for section in _SECTIONS.values() for name in section}
+        sections = {**_SECTIONS, "Further commands": [name for name in names if name not in placed]}
+        for title, section in sections.items():
+            self._format_section(ctx, formatter, title, [name for name in section if name in names])
+
+    def _format_section(
+        self, ctx: click.Context, formatter: click.HelpFormatter, title: str, names: Iterable[str]
+    ) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in names]
+        rows = [
+            (name, command.get_short_help_str(formatter.width))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -60,18 +95,31 @@ def _further_commands() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group="backstory.commands")}
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("backstory"), prog_name="backstory")
+_EPILOG: Final = """`backstory COMMAND --help` says what a command does, with examples, its exit
+codes and its environment. The documentation, under docs/how-to, has whole tasks."""
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=_EPILOG,
+)
+@click.version_option(version("backstory"), prog_name=PROGRAM)
 def backstory() -> None:
     """Ask a store of events what happened, in what order, and why.
 
-    Every command takes the store with --store or from BACKSTORY_STORE.
-    """
+    Every command takes the store with --store URL or from BACKSTORY_STORE; without either it is
+    sqlite:///backstory.db, a file in the current folder. With --json it prints JSON.
+
+    \b
+    Examples:
+      backstory log --limit 10
+      backstory stats --store sqlite:///story.db
+    """  # noqa: D301 - \b keeps click from wrapping
 
 
-backstory.add_command(log)
-backstory.add_command(stream)
-backstory.add_command(state)
+for command in (log, stream, event, state, streams, stats, check_compat, completion):
+    backstory.add_command(command)
 
 
 def main() -> None:
@@ -81,12 +129,18 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        code = backstory.main(standalone_mode=False)
+        code = backstory.main(
+            # By name, so that `python -m backstory` is the same program.
+            prog_name=PROGRAM,
+            complete_var=COMPLETE_VARIABLE,
+            standalone_mode=False,
+        )
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except BackstoryError as error:
-        click.echo(f"backstory: {error}", err=True)
+        # One line, and nothing a terminal obeys: a reason may quote what is stored.
+        click.echo(f"backstory: {printable(error)}", err=True)
         return _FAILED
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED

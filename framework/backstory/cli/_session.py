@@ -24,7 +24,7 @@ def store_option(command: F) -> F:
         default=DEFAULT_STORE,
         show_default=True,
         show_envvar=True,
-        help="The store.",
+        help="The store's URL.",
     )(command)
 
 

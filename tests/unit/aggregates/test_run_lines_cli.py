@@ -80,7 +80,7 @@ def test_standard_input_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given))
 
     assert import_.callback is not None
-    import_.callback(file="-", on_error="stop", store="memory://", as_json=False)
+    import_.callback(file="-", on_error="stop", form="runs", store="memory://", as_json=False)
 
     assert not given.closed
 
@@ -132,7 +132,9 @@ def test_progress_is_shown_on_a_terminal(folder: Path, monkeypatch: pytest.Monke
 
     # Called without a runner, which would put its own streams in the place of these.
     assert import_.callback is not None
-    import_.callback(file="runs.jsonl", on_error="stop", store="sqlite:///s.db", as_json=False)
+    import_.callback(
+        file="runs.jsonl", on_error="stop", form="runs", store="sqlite:///s.db", as_json=False
+    )
 
     terminal.seek(0)
     assert "importing" in terminal.read()
@@ -218,7 +220,10 @@ def test_what_is_no_run_line_is_left_out_and_said(folder: Path) -> None:
     result = call(export)
 
     assert [json.loads(text)["task"] for text in result.stdout_bytes.splitlines()] == ["t"]
-    assert result.stderr == "left out 1 events that are no run lines\n"
+    assert result.stderr.splitlines() == [
+        "left out 1 events that are no run lines",
+        "left out 1 events of other categories; see --format events",
+    ]
 
 
 def test_events_are_exported_with_all_that_is_stored(folder: Path) -> None:
