@@ -173,8 +173,11 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
         return from_microseconds(self.recorded_microseconds)
 
     def to_json(self) -> bytes:
-        """Return the whole event as one line of JSON, with metadata and data as they are stored."""
-        return msgspec.json.encode(
+        """Return the whole event as one line of JSON, with metadata and data as they are stored.
+
+        A line break between their JSON values, where alone one can stand, becomes a space.
+        """
+        whole = msgspec.json.encode(
             {
                 "position": self.position,
                 "stream_id": self.stream_id,
@@ -187,6 +190,7 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
                 "data": msgspec.Raw(self.data_json),
             }
         )
+        return whole.replace(b"\n", b" ").replace(b"\r", b" ")
 
     @property
     def category(self) -> str:

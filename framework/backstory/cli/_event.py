@@ -120,7 +120,7 @@ def _line(recorded: RecordedEvent, depth: int, *, is_asked: bool = False) -> str
 
 
 def _raw(recorded: RecordedEvent) -> msgspec.Raw:
-    return msgspec.Raw(recorded.to_json().replace(b"\n", b" "))
+    return msgspec.Raw(recorded.to_json())
 
 
 def _today(recorded: RecordedEvent) -> RecordedEvent | str | None:

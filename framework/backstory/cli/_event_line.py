@@ -64,6 +64,4 @@ def event_line(recorded: RecordedEvent, *, has_time: bool = True) -> str:
 
 def print_event(recorded: RecordedEvent, *, as_json: bool) -> None:
     """Print an event as one line, or whole as JSON."""
-    # Stored data may hold line breaks between its values.
-    whole = recorded.to_json().replace(b"\n", b" ").decode() if as_json else ""
-    print_line(whole or event_line(recorded))
+    print_line(recorded.to_json().decode() if as_json else event_line(recorded))

@@ -37,7 +37,6 @@ _BATCH_BYTES: Final = 7_000_000
 _LINE_BYTES_MAX: Final = 2_000_000
 _SKIPPED_COUNT_MAX: Final = 100
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 def read_as_today(recorded: RecordedEvent) -> RecordedEvent:
@@ -93,10 +92,7 @@ async def export_events(
     """
     log = store.read_log(after_position=after_position, until_position=until_position, where=where)
     async for recorded in log:
-        line = (read_as_today(recorded) if decode else recorded).to_json()
-        # In JSON a line break can only be white space between values, and what is stored may
-        # have some.
-        yield line.translate(_LINE_BREAKS) + b"\n"
+        yield (read_as_today(recorded) if decode else recorded).to_json() + b"\n"
 
 
 class SkippedEventLine(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Events on their way into a store, and events as stored."""
 
+import json
 import pickle
 import uuid
 from copy import copy
@@ -172,3 +173,17 @@ def test_new_event_made_by_hand_is_checked_too(unfit: dict[str, Any]) -> None:
 
     with pytest.raises((EncodeError, InvalidInputError)):
         NewEvent(**(fit | unfit))
+
+
+def test_json_is_one_line_however_the_data_is_written() -> None:
+    data_json = b'{"a":\n1,\r\n"b": "x\\ny"}'
+    event = NewEvent.raw("x:y", data_json, event_id="0191d7a6-0000-7000-8000-000000000001")
+    recorded = RecordedEvent(
+        1, "a-1", 1, event.event_id, event.type, 1, 0, event.metadata_json, event.data_json
+    )
+
+    line = recorded.to_json()
+
+    assert b"\n" not in line
+    assert b"\r" not in line
+    assert json.loads(line)["data"] == {"a": 1, "b": "x\ny"}
