@@ -323,3 +323,15 @@ def test_help_names_every_command_and_its_options(tmp_path: Path) -> None:
     for command in ("log", "stream", "state"):
         assert f"\n  {command} " in listed
         assert "Example" in backstory(tmp_path, command, "--help").stdout
+
+
+async def test_terminal_without_the_letters_gets_them_escaped(tmp_path: Path) -> None:
+    async with SQLiteStore(tmp_path / "story.db") as store:
+        await append(store, "note-one", [new_event(Noted(text="日本 🎭"))])
+    narrow = {**environment(tmp_path), "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+
+    shown = await anyio.run_process([*PROGRAM, "log"], env=narrow)
+    as_json = await anyio.run_process([*PROGRAM, "log", "--json"], env=narrow)
+
+    assert rb"\u65e5\u672c \U0001f3ad" in shown.stdout
+    assert json.loads(as_json.stdout.decode())["data"] == {"text": "日本 🎭"}

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import click
+import msgspec
 
 from backstory._recorded import RecordedEvent
 from backstory.cli._modules import import_classes, import_option
-from backstory.cli._output import print_line, printable
+from backstory.cli._output import print_json, print_line, printable
 from backstory.operations._transfer import read_as_today
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,4 +65,7 @@ def event_line(recorded: RecordedEvent, *, has_time: bool = True) -> str:
 
 def print_event(recorded: RecordedEvent, *, as_json: bool) -> None:
     """Print an event as one line, or whole as JSON."""
-    print_line(recorded.to_json().decode() if as_json else event_line(recorded))
+    if as_json:
+        print_json(msgspec.Raw(recorded.to_json()))
+    else:
+        print_line(event_line(recorded))

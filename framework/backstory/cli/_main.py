@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points, version
+from io import TextIOWrapper
 from typing import Any, Final
 
 import click
@@ -128,6 +129,9 @@ def main() -> None:
 
 
 def _exit_code() -> int:
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What the terminal's encoding has not is escaped, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = backstory.main(
             # By name, so that `python -m backstory` is the same program.
