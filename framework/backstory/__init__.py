@@ -36,7 +36,15 @@ from backstory._blocking import open as open  # noqa: A004 - nobody imports the 
 # Stores
 from backstory._store_url import StoreURL, store_of
 from backstory._statistics import StoreStatistics
-from backstory._store import EventPage, EventStore, StoreCapabilities, StreamInfo, StreamRead
+from backstory._store import (
+    EventPage,
+    EventStore,
+    LogSeal,
+    SealedEvent,
+    StoreCapabilities,
+    StreamInfo,
+    StreamRead,
+)
 from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
@@ -105,6 +113,8 @@ __all__ = [
     "StoreStatistics",
     "StreamInfo",
     "StreamRead",
+    "SealedEvent",
+    "LogSeal",
     "LogRead",
     "Page",
     "ANY",

@@ -158,11 +158,16 @@ def log_digest(before: bytes, position: int, event_hash: bytes) -> bytes:
 
 
 class CommittedEvent(Struct, frozen=True):
-    """An event to be written, with its hash and tags."""
+    """An event to be written, with its tags and what seals it."""
 
     recorded: RecordedEvent
-    hash: bytes
+    """The event."""
     tags: tuple[str, ...]
+    """What it is to be found by."""
+    hash: bytes
+    """Its hash, chained along its stream."""
+    digest: bytes
+    """The running digest of the log behind it."""
 
 
 class Batch(Struct, frozen=True):
@@ -218,7 +223,17 @@ def settle(
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the fault of this batch
             draft.withdraw(mark, before)
             answers.append(error)
-    return Settlement(answers, draft.events, draft.heads, draft.seal())
+    events = draft.seal()
+    end = LogHead(events[-1].recorded.position, events[-1].digest) if events else log
+    return Settlement(answers, events, draft.heads, end)
+
+
+class _DraftedEvent(Struct, frozen=True):
+    """An event that is written unless its batch is refused."""
+
+    recorded: RecordedEvent
+    hash: bytes
+    tags: tuple[str, ...]
 
 
 class _Draft:
@@ -234,7 +249,7 @@ class _Draft:
     ) -> None:
         self.heads = heads
         self.known = known
-        self.events: list[CommittedEvent] = []
+        self.events: list[_DraftedEvent] = []
         self._log = log
         self._now = recorded_microseconds
         self._durability = durability
@@ -300,7 +315,7 @@ class _Draft:
         if (twin := self.known.get(recorded.event_id)) is not None:
             raise _duplicate(twin, "the same append holds it twice")
         self.known[recorded.event_id] = recorded
-        self.events.append(CommittedEvent(recorded, chain, tags))
+        self.events.append(_DraftedEvent(recorded, chain, tags))
 
     def _repeat(self, part: StreamAppend) -> Receipt:
         """Answer a repetition with the first receipt, or refuse what only looks like one."""
@@ -334,13 +349,14 @@ class _Draft:
             else:
                 self.heads[stream_id] = head
 
-    def seal(self) -> LogHead:
-        """Return the head of the log behind the drafted events."""
-        position, digest = self._log.position, self._log.digest
+    def seal(self) -> list[CommittedEvent]:
+        """Return what is written, each with the digest of the log behind it."""
+        digest = self._log.digest
+        sealed: list[CommittedEvent] = []
         for event in self.events:
-            position = event.recorded.position
-            digest = log_digest(digest, position, event.hash)
-        return LogHead(position, digest)
+            digest = log_digest(digest, event.recorded.position, event.hash)
+            sealed.append(CommittedEvent(event.recorded, event.tags, event.hash, digest))
+        return sealed
 
 
 def _difference(

@@ -163,7 +163,9 @@ class Projector(Generic[P]):
         name = self._class.projection_name
         checkpoint = Checkpoint(name, self.position, self._fingerprint, model_json)
         try:
-            await self._store.save_checkpoint(checkpoint)
+            # Of several processes that run the projection, each folds for itself, and one saves.
+            if await self._store.try_own(name):
+                await self._store.save_checkpoint(checkpoint)
         except StoreError as error:
             # A checkpoint is a cache: without it the next start takes longer, and is as right.
             self._log_ignored(str(error))

@@ -18,7 +18,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from backstory._causality import causes_of, effects_of, find_cause
-from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
+from backstory._commit import (
+    AppendCondition,
+    Batch,
+    Durability,
+    LogHead,
+    Receipt,
+    StreamAppend,
+)
 from backstory._errors import InvalidInputError
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._ids import check_stream_id, parse_event_id
@@ -69,6 +76,31 @@ class StreamInfo(Struct, frozen=True):
     """The stream."""
     version: int
     """Its version when it was read."""
+
+
+class SealedEvent(Struct, frozen=True):
+    """An event with what proves that it is what was written, and where."""
+
+    recorded: RecordedEvent
+    """The event."""
+    hash: bytes
+    """Its hash as stored, chained along its stream; see `event_hash`."""
+    digest: bytes | None
+    """The running digest of the log behind it as stored; see `log_digest`. None for an event that
+    was written before digests were kept."""
+    hash_before: bytes | None
+    """The stored hash of the event before it in its stream; None when there is none."""
+    position_before: int | None
+    """The position of the event before it in its stream; None when there is none."""
+
+
+class LogSeal(Struct, frozen=True):
+    """Which log it is, and where it ends."""
+
+    incarnation: str
+    """One for each log that was ever begun; a copy has the same."""
+    head: LogHead
+    """Its last position, and the digest up to there."""
 
 
 class EventPage(Struct, frozen=True):
@@ -551,6 +583,30 @@ class EventStore(ABC):
     @abstractmethod
     async def head(self) -> int:
         """Return the last position of the log; 0 when it is empty."""
+
+    @abstractmethod
+    async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
+        """Return the next events of the log with what seals them.
+
+        Raises:
+            CorruptLogError: They cannot be read.
+        """
+
+    @abstractmethod
+    async def read_seal(self) -> LogSeal:
+        """Return which log it is, and where it ends."""
+
+    @abstractmethod
+    async def check_engine(self) -> list[str]:
+        """Let the store's engine check itself; return what it finds, in its own words."""
+
+    @abstractmethod
+    async def try_own(self, name: str) -> bool:
+        """Tell whether this store is the one that owns a name, and let it be if nobody else is.
+
+        Of all stores that are open on one log, in whatever process, one owns a name at a time:
+        until it is closed, or its process ends.
+        """
 
     @abstractmethod
     async def statistics(self) -> StoreStatistics:

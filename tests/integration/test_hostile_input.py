@@ -194,7 +194,8 @@ async def test_no_id_leaves_the_folder_of_the_store(tmp_path: Path) -> None:
         for id in KEPT:
             await store.append(f"task-{id}", noted("a"), expected_version=0)
 
-    assert names_below(tmp_path) == ["inside", "story.db"]
+    beside = [f"story.db-{what}" for what in ("head", "queue", "turn")]
+    assert names_below(tmp_path) == ["inside", "story.db", *beside]
 
 
 def names_below(folder: Path) -> list[str]:

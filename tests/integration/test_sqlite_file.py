@@ -18,7 +18,6 @@ from tests.conftest import (
     DEADLINE_SECONDS,
     Counted,
     Listed,
-    ManualClock,
     Noted,
     drain,
     new_event,
@@ -44,8 +43,13 @@ from backstory import (
 )
 from backstory.stores.sqlite import SQLiteStore
 from backstory.stores.sqlite._statement import log_query, stream_query
+from backstory.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
+
+
+BESIDE = ("story.db-head", "story.db-queue", "story.db-turn")
+"""What lies beside a store that is closed."""
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ async def test_files_are_readable_by_their_owner_only(path: Path) -> None:
     finally:
         os.umask(before)
 
-    assert modes == dict.fromkeys(("story.db", "story.db-wal", "story.db-shm"), 384)
+    assert modes == dict.fromkeys({"story.db", "story.db-wal", "story.db-shm", *BESIDE}, 0o600)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,9 @@ async def test_writer_syncs_as_its_durability_says(
     path: Path, durability: Durability, synchronous: int
 ) -> None:
     async with SQLiteStore(path, durability=durability) as store:
-        connection = store._writer._connection  # pyright: ignore[reportPrivateUsage]  # white box
+        writer = store._writer  # pyright: ignore[reportPrivateUsage]  # white box
+        assert writer is not None
+        connection = writer._connection  # pyright: ignore[reportPrivateUsage]  # likewise
         assert connection is not None
 
         def pragmas(db: sqlite3.Connection) -> list[Any]:
@@ -143,7 +149,7 @@ async def test_readers_can_neither_write_nor_checkpoint(path: Path) -> None:
 async def test_closing_leaves_one_whole_file(path: Path) -> None:
     await write_some(path)
 
-    assert set(folder_of(path)) == {"story.db"}
+    assert set(folder_of(path)) == {"story.db", *BESIDE}
     with behind_its_back(path) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -338,7 +344,7 @@ async def test_events_can_be_asked_for_in_sql(path: Path) -> None:
 COPY = """
     INSERT INTO events
     SELECT position + 9, stream_id, {version}, {event_id},
-        type, schema_version, recorded_at, metadata, data, hash
+        type, schema_version, recorded_at, metadata, data, hash, digest
     FROM events
 """
 

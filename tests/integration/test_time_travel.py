@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import STORES, Counted, Counter, ManualClock, drain, new_event
+from tests.conftest import STORES, Counted, Counter, drain, new_event
 
 from backstory import (
     ANY,
@@ -18,6 +18,7 @@ from backstory import (
     Repository,
     on,
 )
+from backstory.testing import ManualClock
 from backstory.stores.in_memory import InMemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,7 @@ class Remembered(Aggregate, category="remembered", snapshot_every=3):
 
 @pytest.mark.parametrize("kind", STORES)
 async def test_every_moment_of_the_past_can_be_loaded(
-    tmp_path: Path, clock: ManualClock, kind: str
+    tmp_path: Path, clock: kind: str
 ) -> None:
     async with STORES[kind](tmp_path, clock) as store:
         repository = Repository(store)

@@ -1,6 +1,7 @@
 """A store in memory: for tests, and the executable specification of the contract."""
 
 import bisect
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
@@ -20,12 +21,15 @@ from backstory._commit import (
     settle,
 )
 from backstory._errors import StoreClosedError
+from backstory._filter import EVERY_EVENT
 from backstory._ids import split_stream_id
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._store import (
     EventStore,
+    LogSeal,
+    SealedEvent,
     StoreCapabilities,
     StreamInfo,
     StreamRead,
@@ -50,6 +54,8 @@ class InMemoryStore(EventStore):
         self._log: list[RecordedEvent] = []
         self._streams: dict[str, list[RecordedEvent]] = {}
         self._by_id: dict[str, RecordedEvent] = {}
+        self._seals: dict[str, tuple[bytes, bytes]] = {}
+        self._incarnation = secrets.token_hex(16)
         self._heads: dict[str, StreamHead] = {}
         self._log_head: LogHead = EMPTY_LOG
         self._snapshots: dict[str, dict[int, Snapshot]] = {}
@@ -85,6 +91,7 @@ class InMemoryStore(EventStore):
             raise answer
         for event in settlement.events:
             self._keep(event.recorded)
+            self._seals[event.recorded.event_id] = (event.hash, event.digest)
         self._heads |= settlement.heads
         self._log_head = settlement.log
         self._wake()
@@ -165,6 +172,33 @@ class InMemoryStore(EventStore):
         """Return the last position of the log; 0 when it is empty."""
         await self._yield_point()
         return self._log_head.position
+
+    async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
+        """Return the next events of the log with what seals them."""
+        page = await self.read_page(LogRead(after_position, None, EVERY_EVENT, False, limit))
+        return [self._sealed(recorded) for recorded in page.events]
+
+    def _sealed(self, recorded: RecordedEvent) -> SealedEvent:
+        seal = self._seals[recorded.event_id]
+        if recorded.version == 1:
+            return SealedEvent(recorded, *seal, None, None)
+        before = self._streams[recorded.stream_id][recorded.version - 2]
+        return SealedEvent(recorded, *seal, self._seals[before.event_id][0], before.position)
+
+    async def read_seal(self) -> LogSeal:
+        """Return which log it is, and where it ends."""
+        await self._yield_point()
+        return LogSeal(self._incarnation, self._log_head)
+
+    async def check_engine(self) -> list[str]:
+        """Find nothing: memory is not looked at."""
+        await self._yield_point()
+        return []
+
+    async def try_own(self, name: str) -> bool:
+        """Own every name: nobody else has this memory."""
+        await self._yield_point()
+        return bool(name)
 
     async def statistics(self) -> StoreStatistics:
         """Return what the store holds, in numbers."""

@@ -18,7 +18,7 @@ from backstory._limits import check_integer
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._store import EventStore, StreamInfo, StreamRead
+from backstory._store import EventStore, LogSeal, SealedEvent, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
 
 T = TypeVar("T")
@@ -30,6 +30,10 @@ Verb = Literal[
     "find_event",
     "list_streams",
     "head",
+    "read_sealed_page",
+    "read_seal",
+    "check_engine",
+    "try_own",
     "statistics",
     "wait_beyond",
     "put_snapshot",
@@ -317,6 +321,24 @@ class FaultyStore(EventStore):
     async def head(self) -> int:
         """Return the last position of the log; 0 when it is empty."""
         return await self._call("head", self._store.head)
+
+    async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
+        """Return the next events of the log with what seals them."""
+        return await self._call(
+            "read_sealed_page", self._store.read_sealed_page, after_position, limit
+        )
+
+    async def read_seal(self) -> LogSeal:
+        """Return which log it is, and where it ends."""
+        return await self._call("read_seal", self._store.read_seal)
+
+    async def check_engine(self) -> list[str]:
+        """Let the store's engine check itself."""
+        return await self._call("check_engine", self._store.check_engine)
+
+    async def try_own(self, name: str) -> bool:
+        """Tell whether this store is the one that owns a name."""
+        return await self._call("try_own", self._store.try_own, name)
 
     async def statistics(self) -> StoreStatistics:
         """Return what the store holds, in numbers."""

@@ -40,7 +40,7 @@ async def test_three_slashes_are_a_file_in_this_folder(
     async with store_of("sqlite:///a%23b%3F%25.db"):
         pass
 
-    assert names_in(tmp_path) == ["a#b?%.db"]
+    assert "a#b?%.db" in names_in(tmp_path)
 
 
 async def test_four_slashes_are_a_whole_path(tmp_path: Path) -> None:

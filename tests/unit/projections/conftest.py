@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import msgspec
-from tests.conftest import ManualClock
 
 from backstory import ANY, Event, Metadata, NewEvent, Projection, derive_event_id, fold_log
 from backstory.stores.in_memory import InMemoryStore
+from backstory.testing import ManualClock
 
 P = TypeVar("P", bound=Projection)
 

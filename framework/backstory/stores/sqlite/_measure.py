@@ -1,4 +1,4 @@
-"""The statistics of an SQLite store, in one view of the file."""
+"""The statistics of an SQLite store, and what SQLite says of its file."""
 
 import sqlite3
 from pathlib import Path
@@ -35,3 +35,14 @@ def measure(db: sqlite3.Connection, path: Path) -> StoreStatistics:
 def _size_bytes(path: Path) -> int:
     files = (path, Path(f"{path}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
+
+
+def check_file(db: sqlite3.Connection) -> list[str]:
+    """Return what SQLite finds wrong in the file, and tags that do not agree with their events."""
+    found = [row[0] for row in db.execute("PRAGMA integrity_check(100)")]
+    if found != ["ok"]:
+        return found
+    return [
+        f"tag {tag!r} of the event at position {position} and its index do not agree"
+        for position, tag in db.execute(statement("check_tags"))
+    ]

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,18 +19,29 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from backstory._clock import Clock, SystemClock
-from backstory._commit import Batch, Durability, Receipt
+from backstory._commit import EMPTY_LOG, Batch, Durability, LogHead, Receipt
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
+from backstory._logging import POSITION, REASON, log
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._store import EventStore, StoreCapabilities, StreamInfo, StreamRead
+from backstory._store import (
+    EventStore,
+    LogSeal,
+    SealedEvent,
+    StoreCapabilities,
+    StreamInfo,
+    StreamRead,
+)
 from backstory._subscription import LogRead, Page
 from backstory.stores.sqlite._completion import complete
 from backstory.stores.sqlite._connection import Connection, translated
-from backstory.stores.sqlite._measure import measure
+from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
+from backstory.stores.sqlite._measure import check_file, measure
 from backstory.stores.sqlite._migrate import migrate, schema_version
+from backstory.stores.sqlite._ownership import Ownership
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
+from backstory.stores.sqlite._turn import WriteTurn
 from backstory.stores.sqlite._watch import Watch
 from backstory.stores.sqlite._writer import Writer
 
@@ -99,6 +110,7 @@ class SQLiteStore(EventStore):
         self._watcher: Connection | None = None
         self._is_begun = False  # from the beginning of open to the end of aclose
         self._is_open = False
+        self._process_id = 0
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._clock = clock or SystemClock()
@@ -109,13 +121,10 @@ class SQLiteStore(EventStore):
         self._watch = Watch(
             store=self._name, look=self._look, poll_interval_seconds=self._poll_interval_seconds
         )
-        self._writer = Writer(
-            store=self._name,
-            connect=self._connect_writer,
-            clock=self._clock,
-            durability=self._durability,
-            committed=self._watch.saw,
-        )
+        self._writer: Writer | None = None
+        self._turn: WriteTurn | None = None
+        self._head_file: HeadFile | None = None
+        self._owned: Ownership | None = None
 
     async def open(self) -> None:
         """Open the file; create it and bring it to the newest schema unless `read_only`.
@@ -123,11 +132,14 @@ class SQLiteStore(EventStore):
         Raises:
             ConfigurationError: The file is something else, or of a newer version, or, `read_only`,
                 does not exist or is empty; or the store is open already.
+            CorruptLogError: The file is damaged, or the log has lost its end: it ends before a
+                position that was acknowledged.
             StoreUnavailableError: It cannot be opened.
         """
         if self._is_begun:
             raise ConfigurationError(f"{self._name} is open already; make one store for each block")
         self._is_begun = True
+        self._process_id = os.getpid()
         self._start()  # afresh, so that a store can be opened again
         self._opening = asyncio.create_task(self._open(), name=f"opening of {self._name}")
         try:
@@ -140,16 +152,66 @@ class SQLiteStore(EventStore):
         if self._read_only:
             self._check_exists()
         else:
+            self._check_whether_gone()
             self._create()
         with translated(self._name, "open"):
             # A look that cannot write comes first: a file that is not ours is left as it is.
             self._watcher = await self._connect("ro")
-            await self._watcher.run(partial(schema_version, store=self._name))
+            if not await self._watcher.run(partial(schema_version, store=self._name)):
+                self._check_no_log()
             if not self._read_only:
-                await self._writer.open()
+                await self._open_writer()
             await self._watcher.run(self._check_schema)
+            self._incarnation = await self._watcher.run(self._check_head)
         self._watch.open()
         self._is_open = True
+
+    async def _open_writer(self) -> None:
+        try:
+            self._turn = WriteTurn(
+                self._path, store=self._name, timeout_seconds=self._busy_timeout_seconds
+            )
+            self._head_file = HeadFile(self._path)
+        except OSError as error:
+            raise StoreUnavailableError(
+                store=self._name, attempted="open the files beside it", reason=str(error)
+            ) from error
+        self._owned = Ownership(self._path)
+        self._writer = Writer(
+            store=self._name,
+            connect=partial(self._connect_writer, self._turn),
+            clock=self._clock,
+            durability=self._durability,
+            turn=self._turn,
+            written=partial(self._keep_head, self._head_file),
+            committed=self._watch.saw,
+        )
+        await self._writer.open()
+
+    def _check_whether_gone(self) -> None:
+        if not self._path.exists():
+            self._check_no_log()
+
+    def _check_no_log(self) -> None:
+        if (kept := read_head(self._path)) is not None:
+            check_head(kept, "", EMPTY_LOG, store=self._name)
+
+    def _keep_head(self, file: HeadFile, log_head: LogHead) -> None:
+        try:
+            file.write(HeadRecord(self._incarnation, log_head.position, log_head.digest))
+        except OSError as error:
+            # The events are committed and synced; only a loss of them later could go unnoticed.
+            log.warning("head.unwritten", **{REASON: str(error)})
+
+    def _check_head(self, db: sqlite3.Connection) -> str:
+        """Compare the log with the head that is kept beside it; return the log's incarnation."""
+        kept = read_head(self._path)  # first: the log only grows meanwhile
+        incarnation, position, digest = db.execute(statement("read_log")).fetchone()
+        if kept is not None:
+            check_head(kept, incarnation, LogHead(position, digest), store=self._name)
+        elif position:
+            log.warning("head.missing", **{POSITION: position})
+        return str(incarnation)
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
         if not schema_version(db, self._name):
@@ -175,17 +237,22 @@ class SQLiteStore(EventStore):
             self._path, mode=mode, busy_timeout_seconds=self._busy_timeout_seconds
         )
 
-    async def _connect_writer(self) -> Connection:
+    async def _connect_writer(self, turn: WriteTurn) -> Connection:
         connection = await self._connect("rw")
         try:
-            await connection.run(self._prepare)
+            await connection.run(partial(self._prepare, turn))
         except BaseException:
             await connection.aclose()
             raise
         return connection
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        # Turning WAL on does not wait for others who are doing the same, whatever the timeout.
+    def _prepare(self, turn: WriteTurn, db: sqlite3.Connection) -> None:
+        with turn.taken("open"):
+            self._set_up_patiently(db)
+
+    def _set_up_patiently(self, db: sqlite3.Connection) -> None:
+        # SQLite's own lock may be held by a program that is not ours, and turning WAL on does not
+        # wait for it, whatever the timeout.
         deadline = time.monotonic() + self._busy_timeout_seconds
         while True:
             try:
@@ -208,8 +275,8 @@ class SQLiteStore(EventStore):
 
         It takes as long as one commit. Twice is harmless: the second waits for the first.
         """
-        if not self._is_begun:
-            return
+        if not self._is_begun or self._is_forked:
+            return  # in a forked process the files and their locks are the parent's
         self._is_open = False
         if self._closing is None:
             self._closing = asyncio.create_task(self._let_go(), name=f"closing of {self._name}")
@@ -224,10 +291,17 @@ class SQLiteStore(EventStore):
             # Done from the last to the first, each whatever became of the ones before.
             closing.callback(self._forget)
             # The writer goes last: the last connection to close checkpoints, and only it may.
-            closing.push_async_callback(self._writer.aclose)
+            closing.callback(self._close_files)
+            if self._writer is not None:
+                closing.push_async_callback(self._writer.aclose)
             for reader in (*self._readers, *([self._watcher] if self._watcher else [])):
                 closing.push_async_callback(reader.aclose)
             closing.push_async_callback(self._watch.aclose)
+
+    def _close_files(self) -> None:
+        for file in (self._turn, self._head_file, self._owned):
+            if file is not None:
+                file.close()
 
     def _forget(self) -> None:
         self._is_begun = False
@@ -236,8 +310,7 @@ class SQLiteStore(EventStore):
 
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
         """Append a batch, all or nothing, in a group with whatever else waits."""
-        self._check_writable("append")
-        return await self._writer.commit(batch)
+        return await self._writable("append").commit(batch)
 
     async def read_page(self, read: LogRead) -> Page:
         """Return the next events of the log that match."""
@@ -269,6 +342,31 @@ class SQLiteStore(EventStore):
         """Return the last position of the log; 0 when it is empty."""
         rows = await self._read("read the head", partial(_fetch, "read_log_head", ()))
         return int(rows[0][0])
+
+    async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
+        """Return the next events of the log with what seals them."""
+        read = partial(_read_sealed, after_position=after_position, limit=limit)
+        return await self._read("read the log", read)
+
+    async def read_seal(self) -> LogSeal:
+        """Return which log it is, and where it ends."""
+        rows = await self._read("read the head", partial(_fetch, "read_log", ()))
+        incarnation, position, digest = rows[0]
+        return LogSeal(incarnation, LogHead(position, digest))
+
+    async def check_engine(self) -> list[str]:
+        """Run SQLite's own check of the file and its indexes, and compare the tags."""
+        return await self._read("check the file", check_file)
+
+    async def try_own(self, name: str) -> bool:
+        """Own a name by a lock on a file of its own."""
+        self._check_open()
+        try:
+            return False if self._owned is None else self._owned.take(name)
+        except OSError as error:
+            raise StoreUnavailableError(
+                store=self._name, attempted=f"own {name!r}", reason=str(error)
+            ) from error
 
     async def statistics(self) -> StoreStatistics:
         """Return what the store holds, in numbers; it goes once along two indexes."""
@@ -347,19 +445,27 @@ class SQLiteStore(EventStore):
             return await self._watcher.run(function)
 
     async def _change(self, attempted: str, *changes: tuple[str, Values]) -> int:
-        self._check_writable(attempted)
-        return await self._writer.run(attempted, partial(_execute, changes))
+        return await self._writable(attempted).run(attempted, partial(_execute, changes))
+
+    @property
+    def _is_forked(self) -> bool:
+        return self._process_id not in (0, os.getpid())
 
     def _check_open(self) -> None:
+        if self._is_forked:
+            raise ConfigurationError(
+                f"{self._name} was opened before this process was forked; open a store of its own"
+            )
         if not self._is_open:
             raise StoreClosedError(store=self._name)
 
-    def _check_writable(self, attempted: str) -> None:
+    def _writable(self, attempted: str) -> Writer:
         self._check_open()
-        if self._read_only:
+        if self._writer is None:
             raise StoreUnavailableError(
                 store=self._name, attempted=attempted, reason="it was opened read-only"
             )
+        return self._writer
 
 
 def _fetch(name: str, values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -395,6 +501,19 @@ def _read_page(db: sqlite3.Connection, read: LogRead) -> Page:
 def _read_stream_page(db: sqlite3.Connection, read: StreamRead) -> Page:
     events, is_last = _read_events(db, stream_query(read), read.limit)
     return Page(events, events[-1].version if events else read.after_version, is_last)
+
+
+def _read_sealed(db: sqlite3.Connection, after_position: int, limit: int) -> list[SealedEvent]:
+    """Return events and what seals them; fewer than asked for when they have become large."""
+    events: list[SealedEvent] = []
+    size = 0
+    with closing(db.execute(statement("read_sealed"), (after_position, limit))) as cursor:
+        for row in cursor:
+            events.append(SealedEvent(RecordedEvent(*row[:9]), *row[9:]))
+            size += len(row[7]) + len(row[8])
+            if size > _PAGE_BYTES_MAX:
+                break
+    return events
 
 
 def _read_events(

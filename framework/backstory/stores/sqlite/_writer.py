@@ -13,6 +13,9 @@ Errors. What fails before COMMIT is rolled back, and nothing happened. When COMM
 nobody can say: the callers are told so. In both cases the connection is thrown away and another one
 opened, since SQLite's view of a file after an error is worth nothing. Whoever waits is answered,
 whatever went wrong.
+
+Other processes. Whatever is written is written while this process has the turn to write, which all
+processes on the file take one after the other; so does the last checkpoint, when it is closed.
 """
 
 import asyncio
@@ -44,6 +47,7 @@ from backstory._recorded import RecordedEvent
 from backstory._subscription import LogRead
 from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._statement import log_query, statement
+from backstory.stores.sqlite._turn import WriteTurn
 
 T = TypeVar("T")
 Answer = tuple[Receipt, ...]
@@ -63,6 +67,8 @@ class Writer:
         connect: Callable[[], Awaitable[Connection]],
         clock: Clock,
         durability: Durability,
+        turn: WriteTurn,
+        written: Callable[[LogHead], None],
         committed: Callable[[int], None],
     ) -> None:
         """Make a writer; `open` starts it.
@@ -72,12 +78,17 @@ class Writer:
             connect: Opens the writing connection.
             clock: What events are recorded at.
             durability: What a commit survives.
-            committed: Called with the new head after every group.
+            turn: Held while anything is written.
+            written: Called with the new head after every COMMIT, on the connection's thread, while
+                the turn is held.
+            committed: Called with the new position after every group, in the event loop.
         """
         self._store = store
         self._connect = connect
         self._clock = clock
         self._durability = durability
+        self._turn_to_write = turn
+        self._written = written
         self._committed = committed
         self._queue: deque[tuple[Batch, asyncio.Future[Answer]]] = deque()
         self._wanted = asyncio.Event()
@@ -125,7 +136,7 @@ class Writer:
         """
         if self._is_closing:
             raise StoreClosedError(store=self._store)
-        return await self._transact(attempted, function)
+        return await self._transact(attempted, partial(_in_transaction, function))
 
     async def _transact(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._turn:
@@ -134,10 +145,16 @@ class Writer:
             try:
                 with translated(self._store, attempted):
                     connection = self._connection = self._connection or await self._connect()
-                    return await connection.run(partial(_in_transaction, function))
+                    return await connection.run(partial(self._in_turn, attempted, function))
             except Exception as error:
                 await self._discard()
                 raise self._failure(attempted, error) from error
+
+    def _in_turn(
+        self, attempted: str, function: Callable[[sqlite3.Connection], T], db: sqlite3.Connection
+    ) -> T:
+        with self._turn_to_write.taken(attempted):
+            return function(db)
 
     def _failure(self, attempted: str, error: Exception) -> BackstoryError:
         if isinstance(error, BackstoryError):
@@ -148,13 +165,36 @@ class Writer:
             store=self._store, attempted=attempted, reason=reason, outcome_unknown=is_unknown
         )
 
+    def _commit_group(
+        self, batches: Sequence[Batch], now: int, db: sqlite3.Connection
+    ) -> Settlement:
+        commit = partial(commit_group, batches=batches, now=now, durability=self._durability)
+        settlement = _in_transaction(commit, db)
+        if settlement.events:
+            self._written(settlement.log)
+        return settlement
+
     async def _discard(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
+            # The last connection to close checkpoints.
+            await connection.run(lambda _db: self._turn_to_write.take("close"))
+        except StoreUnavailableError as error:
+            log.warning("connection.broken", **{REASON: str(error)})
+            await self._close(connection)
+        else:
             try:
-                await connection.aclose()
-            except sqlite3.Error as error:
-                log.warning("connection.broken", **{REASON: str(error)})
+                await self._close(connection)
+            finally:
+                self._turn_to_write.give_back()
+
+    async def _close(self, connection: Connection) -> None:
+        try:
+            await connection.aclose()
+        except sqlite3.Error as error:
+            log.warning("connection.broken", **{REASON: str(error)})
 
     async def _work(self) -> None:
         while not self._is_closing:
@@ -185,10 +225,9 @@ class Writer:
             settlement = await self._transact(
                 "append",
                 partial(
-                    commit_group,
-                    batches=[batch for batch, _ in group],
-                    now=to_microseconds(self._clock.now()),
-                    durability=self._durability,
+                    self._commit_group,
+                    [batch for batch, _ in group],
+                    to_microseconds(self._clock.now()),
                 ),
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
@@ -315,4 +354,5 @@ def _row(event: CommittedEvent) -> tuple[object, ...]:
         recorded.metadata_json.decode(),
         recorded.data_json.decode(),
         event.hash,
+        event.digest,
     )

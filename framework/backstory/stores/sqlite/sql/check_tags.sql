@@ -1,0 +1,15 @@
+-- Tags that an event has and that do not find it, and tags that find an event that has them not.
+SELECT position, tag
+FROM (
+    SELECT e.position, t.value AS tag FROM events e, json_each(e.metadata, '$.tags') t
+    EXCEPT
+    SELECT position, tag FROM event_tags
+)
+UNION ALL
+SELECT position, tag
+FROM (
+    SELECT position, tag FROM event_tags
+    EXCEPT
+    SELECT e.position, t.value FROM events e, json_each(e.metadata, '$.tags') t
+)
+LIMIT 100

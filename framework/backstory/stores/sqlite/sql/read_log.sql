@@ -1,0 +1,2 @@
+SELECT incarnation, position, digest
+FROM log

@@ -1,0 +1,37 @@
+"""A store that is open belongs to its process: a forked child is refused, and harms nobody."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import drain, noted, texts_of
+
+from backstory import ANY, ConfigurationError
+from backstory.stores.sqlite import SQLiteStore
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork"),
+]
+
+
+async def test_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> None:
+    async with SQLiteStore(tmp_path / "story.db") as store:
+        await store.append("task-1", noted("before"), expected_version=ANY)
+
+        child = os.fork()
+        if not child:  # the same event loop runs on in the child, without its threads
+            code = 1
+            try:
+                await store.append("task-1", noted("child"), expected_version=ANY)
+            except ConfigurationError as error:
+                code = 0 if "before this process was forked" in str(error) else 2
+            await store.aclose()
+            sys.stdout.flush()
+            os._exit(code)
+        _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - it ends at once
+        await store.append("task-1", noted("after"), expected_version=1)
+
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert texts_of(await drain(store.read_log())) == ["before", "after"]
