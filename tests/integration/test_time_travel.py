@@ -37,7 +37,7 @@ class Remembered(Aggregate, category="remembered", snapshot_every=3):
 
 @pytest.mark.parametrize("kind", STORES)
 async def test_every_moment_of_the_past_can_be_loaded(
-    tmp_path: Path, clock: kind: str
+    tmp_path: Path, clock: ManualClock, kind: str
 ) -> None:
     async with STORES[kind](tmp_path, clock) as store:
         repository = Repository(store)
