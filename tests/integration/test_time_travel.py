@@ -18,8 +18,8 @@ from backstory import (
     Repository,
     on,
 )
-from backstory.testing import ManualClock
 from backstory.stores.in_memory import InMemoryStore
+from backstory.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
 
