@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 import msgspec
 from msgspec import Struct, StructMeta
 
-from backstory._codec import encode
+from backstory._codec import decode, encode
 from backstory._errors import (
     ConfigurationError,
     CorruptLogError,
@@ -62,12 +62,14 @@ def emitted_event(event: Event) -> EmittedEvent:
 class Book:
     """What the framework knows of one live aggregate."""
 
-    __slots__ = ("emitted", "id", "snapshot_version", "version")
+    __slots__ = ("emitted", "has_met_unknown", "id", "snapshot_version", "version")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.version = 0
         self.snapshot_version = 0
+        # Such a state is not kept: a program that knows the event would come to another.
+        self.has_met_unknown = False
         self.emitted: list[EmittedEvent] = []
 
 
@@ -298,27 +300,34 @@ def start_book(state: A, id: str) -> A:
     return state
 
 
-def evolve(aggregate: Aggregate, recorded: RecordedEvent) -> None:
-    """Evolve an aggregate by the next event of its stream.
+def evolve(aggregate: Aggregate, *events: RecordedEvent) -> None:
+    """Evolve an aggregate by the next events of its stream.
 
     Raises:
-        UnknownEventTypeError: This program does not know the event, and the class has no handler
+        UnknownEventTypeError: This program does not know an event, and the class has no handler
             for `RawEvent`.
-        DecodeError: The event's data does not fit its class.
-        CorruptLogError: It is not the next one.
+        DecodeError: An event's data does not fit its class.
+        CorruptLogError: One is not the next one.
     """
-    if recorded.version != aggregate.book.version + 1:
-        raise CorruptLogError(
-            where=f"stream {recorded.stream_id!r}",
-            position=recorded.position,
-            reason=f"version {recorded.version} follows version {aggregate.book.version}",
-        )
-    handler = aggregate.handlers.get(recorded.type)
-    if handler is None:
-        if not is_known(recorded.type, recorded.schema_version):
-            meet_unknown(aggregate, aggregate.handlers, recorded)
-    elif isinstance(event := recorded.data, RawEvent):
-        meet_unknown(aggregate, aggregate.handlers, recorded)
-    else:
-        handler(aggregate, event, None)
-    aggregate.book.version = recorded.version
+    handlers, book = aggregate.handlers, aggregate.book
+    for recorded in events:
+        if recorded.version != book.version + 1:
+            raise CorruptLogError(
+                where=f"stream {recorded.stream_id!r}",
+                position=recorded.position,
+                reason=f"version {recorded.version} follows version {book.version}",
+            )
+        handler = handlers.get(recorded.type)
+        if handler is None:
+            if not is_known(recorded.type, recorded.schema_version):
+                _meet_unknown(aggregate, recorded)
+        elif isinstance(event := decode(recorded), RawEvent):
+            _meet_unknown(aggregate, recorded)
+        else:
+            handler(aggregate, event, None)
+        book.version = recorded.version
+
+
+def _meet_unknown(aggregate: Aggregate, recorded: RecordedEvent) -> None:
+    meet_unknown(aggregate, aggregate.handlers, recorded)
+    aggregate.book.has_met_unknown = True

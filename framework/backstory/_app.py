@@ -258,16 +258,17 @@ class Backstory:
         Raises:
             DecodeError: An event does not fit its class; the error says which and why.
         """
-        events = self.read_log(
+        pages = self._store.read_log_pages(
             after_position=after_position,
             until_position=until_position,
             where=where,
             backward=backward,
             limit=limit,
         )
-        async for recorded in events:
-            recorded.data  # noqa: B018 - decodes, and keeps what it decoded
-            yield recorded
+        async for events in pages:
+            for recorded in events:
+                recorded.data  # noqa: B018 - decodes, and keeps what it decoded
+                yield recorded
 
     def read_log(
         self,

@@ -144,7 +144,12 @@ def decode(stored: Encoded) -> Event:
     """
     cls = event_class(stored.type)
     try:
-        if cls is None or stored.schema_version > cls.schema_version:
+        if cls is None:
+            return RawEvent(content=_any_decoder.decode(stored.data_json))
+        if stored.schema_version == cls.schema_version:  # nearly always, and on every replay
+            decoder: msgspec.json.Decoder[Event] = _decoders.get(cls) or _decoder(cls)
+            return decoder.decode(stored.data_json)
+        if stored.schema_version > cls.schema_version:
             return RawEvent(content=_any_decoder.decode(stored.data_json))
         return _read(cls, stored.schema_version, stored.data_json)
     except (ValueError, RecursionError) as error:  # msgspec's errors and bad UTF-8 are ValueErrors

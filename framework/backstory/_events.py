@@ -5,7 +5,7 @@ can be read again. The registry is the process's: a type means one thing in one 
 have aliases, which are types it was stored under before it was renamed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, cast, dataclass_transform
 
@@ -152,9 +152,9 @@ def _check_definition(cls: type[Event]) -> None:
         )
 
 
-def event_class(event_type: str) -> type[Event] | None:
-    """Return the class that a type is read as, or None where this program has none."""
-    return _registry.get(event_type)
+event_class: Final[Callable[[str], type[Event] | None]] = _registry.get
+"""Returns the class that a type is read as, or None where this program has none. The dict's own
+method, because it is called for every event that is read."""
 
 
 def is_known(event_type: str, schema_version: int) -> bool:

@@ -205,8 +205,10 @@ async def fold_log(
         StoreError: The store did not answer.
     """
     model = projection()
-    async for recorded in store.read_log(until_position=until_position, where=wanted(projection)):
-        fold(model, recorded)
+    pages = store.read_log_pages(until_position=until_position, where=wanted(projection))
+    async for events in pages:
+        for recorded in events:
+            fold(model, recorded)
     return model
 
 

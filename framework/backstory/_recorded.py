@@ -6,7 +6,7 @@ that passes events on pays for no decoding. `RecordedEvent` decodes on first use
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 from msgspec import Struct
@@ -116,9 +116,6 @@ class NewEvent(Struct, frozen=True):
         return cls(id, type, schema_version, data_json, metadata_json, metadata.tags)
 
 
-_DECODERS: Final = {"data": decode, "metadata": decode_metadata}
-
-
 class _Decoded:
     """Slots beside the fields: what was decoded is kept, and is not compared, copied or pickled."""
 
@@ -159,11 +156,14 @@ class RecordedEvent(_Decoded, Struct, frozen=True):
         # Called for a slot that is still empty. A property that looks into one would be clearer,
         # and cost a replay a tenth of its speed. Hidden, or every attribute would type-check.
         def __getattr__(self, name: str) -> Event | Metadata:
-            if name not in _DECODERS:
+            if name == "data":
+                value = decode(self)
+            elif name == "metadata":
+                value = decode_metadata(self)
+            else:
                 raise AttributeError(
                     f"a RecordedEvent has no {name!r}; the event itself is its `data`"
                 )
-            value = _DECODERS[name](self)
             force_setattr(self, name, value)
             return value
 

@@ -334,15 +334,17 @@ class Repository:
         a longer stream, as after an older backup was put back.
         """
         start = aggregate.version
-        tail = self.store.read_stream(
+        tail = self.store.read_stream_pages(
             aggregate.stream_id, after_version=max(start - 1, 0), until_version=at_version
         )
         is_there = start == 0
-        async for recorded in tail:
-            if recorded.version == start:
+        async for events in tail:
+            if not is_there:
+                if events[0].version != start:
+                    return False
                 is_there = True
-            elif is_there:
-                evolve(aggregate, recorded)
+                del events[0]
+            evolve(aggregate, *events)
         return is_there
 
 

@@ -110,7 +110,7 @@ class Snapshots:
         # Counted from the last one and not by version % every, which an append of several events
         # may step over.
         is_due = 0 < aggregate.snapshot_every <= book.version - book.snapshot_version
-        if not is_due:
+        if not is_due or book.has_met_unknown:
             return
         # Encoded now, while the state is that of the version; saved when there is time.
         state_json = encode_state(aggregate)

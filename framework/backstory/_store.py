@@ -237,6 +237,35 @@ class EventStore(ABC):
             StoreUnavailableError: The store did not answer.
             StoreClosedError: The store is not open.
         """
+        pages = self.read_stream_pages(
+            stream_id,
+            after_version=after_version,
+            until_version=until_version,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+        async for events in pages:
+            for recorded in events:
+                yield recorded
+
+    async def read_stream_pages(
+        self,
+        stream_id: str,
+        *,
+        after_version: int = 0,
+        until_version: int | None = None,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[list[RecordedEvent]]:
+        """Iterate over the events of one stream in lists of up to 1,000; else as `read_stream`.
+
+        For readers that do little with each event: handing them out one by one costs as much as
+        reading them.
+        """
         check_stream_id(stream_id)
         check_integer("after_version", after_version, least=0)
         check_filter(where)
@@ -253,8 +282,8 @@ class EventStore(ABC):
                     _PAGE_EVENT_COUNT if limit is None else min(limit, _PAGE_EVENT_COUNT),
                 )
             )
-            for recorded in page.events:
-                yield recorded
+            if page.events:
+                yield page.events
             if page.is_last:
                 return
             limit = None if limit is None else limit - len(page.events)
@@ -291,6 +320,30 @@ class EventStore(ABC):
             StoreUnavailableError: The store did not answer.
             StoreClosedError: The store is not open.
         """
+        pages = self.read_log_pages(
+            after_position=after_position,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+        async for events in pages:
+            for recorded in events:
+                yield recorded
+
+    async def read_log_pages(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[list[RecordedEvent]]:
+        """Iterate over the events of the whole store in lists of up to 1,000; else as `read_log`.
+
+        As `read_stream_pages`, for readers that do little with each event.
+        """
         check_integer("after_position", after_position, least=0)
         check_filter(where)
         check_bounds(until_position=until_position, limit=limit)
@@ -299,8 +352,8 @@ class EventStore(ABC):
             page = await self.read_page(
                 LogRead(after_position, until_position, where, backward, count)
             )
-            for recorded in page.events:
-                yield recorded
+            if page.events:
+                yield page.events
             if page.is_last:
                 return
             limit = None if limit is None else limit - len(page.events)

@@ -71,9 +71,7 @@ class Raw:
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
         schema = "".join(script for _, script in migrations())
-        self.db.executescript(
-            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {schema}"
-        )
+        self.db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {schema}")
         self._versions = count(1)
 
     def one_by_one(self) -> None:
@@ -106,12 +104,19 @@ class Raw:
         )
         self.db.execute("COMMIT")
 
-    def read(self) -> None:
-        """Fetch every column of every event, and decode its data."""
+    def replay(self) -> None:
+        """Fetch every column of every event in the order of the log, and decode its data."""
+        self._read("ORDER BY position")
+
+    def load(self) -> None:
+        """The same for the events of one stream, in the order of their versions."""
+        self._read("WHERE stream_id = 'meter-1' ORDER BY version")
+
+    def _read(self, order: str) -> None:
         decoder = msgspec.json.Decoder(Measured)
         rows = self.db.execute(
-            "SELECT position, stream_id, version, event_id, type, schema_version, recorded_at, "
-            "metadata, data FROM events ORDER BY position"
+            "SELECT position, stream_id, version, event_id, type, schema_version, recorded_at, "  # noqa: S608 - one of the two above
+            f"metadata, data FROM events {order}"
         )
         for row in rows:
             decoder.decode(row[8])
@@ -206,8 +211,8 @@ async def reads(ours: Ours, raw: Raw) -> list[Row]:
         await ours.batches()
         raw.batches()
     return [
-        await measure("load one aggregate of 20,000 events", READ_COUNT, ours.load, raw.read),
-        await measure("replay the log, typed", READ_COUNT, ours.replay, raw.read),
+        await measure("load one aggregate of 20,000 events", READ_COUNT, ours.load, raw.load),
+        await measure("replay the log, typed", READ_COUNT, ours.replay, raw.replay),
     ]
 
 

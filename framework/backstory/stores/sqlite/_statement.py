@@ -45,6 +45,8 @@ class Query(Struct, frozen=True):
 
     sql: str
     parameters: dict[str, Any]
+    is_merged: bool = False
+    """Whether an event may come several times, one behind the other."""
 
 
 _COLUMNS: Final = (
@@ -98,7 +100,7 @@ def log_query(read: LogRead) -> Query:
     order = "DESC" if read.backward else "ASC"
     # In a merged read, ORDER BY must name a column of the result: the position is the first.
     sql = f"{' UNION ALL '.join(selects)} ORDER BY 1 {order} LIMIT :limit"
-    return Query(sql, parameters.values)
+    return Query(sql, parameters.values, is_merged=len(items) > 1)
 
 
 def _select(driver: _Driver, rest: list[str]) -> str:

@@ -10,9 +10,11 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -50,6 +52,8 @@ Values = Sequence[object] | Mapping[str, object]
 
 _READER_COUNT_MAX: Final = 4
 _PAGE_BYTES_MAX: Final = 4_000_000
+_ROW_COUNT: Final = 32
+"""Rows between two looks at a page's size."""
 _SYNCHRONOUS: Final = {Durability.FSYNC: "FULL", Durability.BUFFERED: "NORMAL"}
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _RETRY_SECONDS: Final = 0.01
@@ -523,17 +527,19 @@ def _read_events(
 
     A page ends early when it has become large, so that memory is bounded in bytes too.
     """
-    cursor = db.execute(query.sql, query.parameters)
     events: list[RecordedEvent] = []
     size = 0
-    for row in cursor:
-        if events and events[-1].position == row[0]:  # it matches several items of the filter
-            continue
-        events.append(RecordedEvent(*row))
-        if len(events) == limit:
-            break
-        size += len(row[7]) + len(row[8])
-        if size > _PAGE_BYTES_MAX:
-            cursor.close()
-            return events, False
+    with closing(db.execute(query.sql, query.parameters)) as cursor:
+        rows = islice(_distinct(cursor) if query.is_merged else cursor, limit)
+        while some := list(islice(rows, _ROW_COUNT)):
+            events += [RecordedEvent(*row) for row in some]
+            size += sum([len(row[7]) + len(row[8]) for row in some])
+            if size > _PAGE_BYTES_MAX:
+                return events, False
     return events, len(events) < limit
+
+
+def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield each event once: one that matches several items of a filter comes for each of them."""
+    for _, same in groupby(rows, key=itemgetter(0)):
+        yield next(same)
