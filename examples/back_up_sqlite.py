@@ -33,7 +33,8 @@ class Book(Aggregate, category="book"):
 
 def back_up(source: Path, target: Path) -> None:
     # Read-only, so that closing it does not checkpoint under the program that writes.
-    reading = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)
+    reading = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+    target.touch(mode=0o600)  # what is in it is nobody else's business either
     with closing(reading), closing(sqlite3.connect(target)) as writing:
         reading.backup(writing)
         [[verdict]] = writing.execute("PRAGMA integrity_check")

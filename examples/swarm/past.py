@@ -93,7 +93,7 @@ def _fields(row: SwarmRow) -> dict[str, object]:
 async def _print_snapshot(story: Backstory, swarm: str, console: Console) -> None:
     """Load the ledger as every command does, and once more from its first event."""
     restored = await story.load(Ledger, swarm)
-    version, start = restored.version, restored.book.snapshot_version
+    version, start = restored.version, restored.snapshot_version
     console.print(Text("\nA snapshot restored", style="bold"))
     if not start:
         console.print(f"  The ledger has {version} events, too few for a snapshot.")

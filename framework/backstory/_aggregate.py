@@ -14,7 +14,7 @@ it shares no list with the caller.
 import inspect
 from functools import update_wrapper
 from types import FunctionType
-from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import Struct, StructMeta
@@ -33,10 +33,14 @@ from backstory._recorded import RecordedEvent
 
 _RESERVED: Final = frozenset(
     {
-        *("id", "version", "stream_id", "book", "emit", "blank"),
+        *("id", "version", "stream_id", "emit", "blank"),
         *("category", "revision", "snapshot_every", "snapshot_version", "handlers"),
     }
 )
+
+
+_PLAIN: Final = (bool, int, float, str, bytes, list, dict, set, tuple, frozenset, type(None))
+"""Values that are meant as a field's default, where a name has no type."""
 
 
 class EmittedEvent(Struct, frozen=True):
@@ -76,8 +80,20 @@ class Book:
 class _Booked:
     """One slot beside the struct's fields: not encoded, compared, copied or pickled."""
 
-    __slots__ = ("book",)
-    book: Book
+    __slots__ = ("_book",)
+    _book: Book
+
+    if not TYPE_CHECKING:
+        # Called for what is not there. Hidden, or every attribute would type-check.
+        def __getattr__(self, name: str) -> object:
+            cls = type(self).__name__
+            # A property that misses the book is asked for here too.
+            if name not in {"_book", *_RESERVED}:
+                raise AttributeError(f"{cls!r} object has no attribute {name!r}")
+            raise AttributeError(
+                f"this {cls} was made by itself and belongs to no stream: load it, or take "
+                f"{cls}.blank(id)"
+            )
 
 
 class AggregateMeta(StructMeta):
@@ -111,6 +127,8 @@ class AggregateMeta(StructMeta):
         cls.category, cls.revision, cls.snapshot_every = category, revision, snapshot_every
         cls.handlers = collect_handlers(cls)
         check_fields(cls, _RESERVED)
+        if any(isinstance(base, AggregateMeta) for base in bases):
+            check_names(cls, namespace, _RESERVED)
         if category:
             _check_definition(cls)
             _own_commands(cls)
@@ -192,6 +210,25 @@ def check_fields(cls: type[Struct], reserved: frozenset[str]) -> None:
         raise ConfigurationError(f"{cls.__name__}.{min(taken)} is the framework's; rename it")
 
 
+def check_names(cls: type[Struct], namespace: dict[str, Any], reserved: frozenset[str]) -> None:
+    """Refuse a state class that defines what is the framework's, or a field without its type.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    if taken := reserved & namespace.keys():
+        raise ConfigurationError(f"{cls.__name__}.{min(taken)} is the framework's; rename it")
+    if any(name.startswith("__annotate") for name in namespace):
+        return  # Python 3.14 keeps the types in a function that may not be called yet
+    typed = {*namespace.get("__annotations__", ()), *cls.__struct_fields__}
+    for name in namespace.keys() - typed:
+        if isinstance(namespace[name], _PLAIN) and not (name.startswith("_") or name.isupper()):
+            raise ConfigurationError(
+                f"{cls.__name__}.{name} has no type, and so is no field: write {name}: "
+                f"{type(namespace[name]).__name__} = …, or NAME it like a constant"
+            )
+
+
 def check_defaults(cls: type[Struct]) -> None:
     """Refuse a state class with a field that has no default: a blank one could not be made.
 
@@ -249,22 +286,22 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
     @property
     def id(self) -> str:
         """The aggregate's id, without its category."""
-        return self.book.id
+        return self._book.id
 
     @property
     def version(self) -> int:
         """How many events the state has seen, emitted ones included; 0 before the first."""
-        return self.book.version
+        return self._book.version
 
     @property
     def snapshot_version(self) -> int:
         """The version of the snapshot it was loaded from, or that was taken since; 0 for none."""
-        return self.book.snapshot_version
+        return self._book.snapshot_version
 
     @property
     def stream_id(self) -> str:
         """The stream that the aggregate's events lie in: `category-id`."""
-        return f"{self.category}-{self.book.id}"
+        return f"{self.category}-{self._book.id}"
 
     def emit(self, event: Event) -> None:
         """Evolve the state by a new event, and keep the event for the append.
@@ -277,8 +314,8 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
         handler = self.handlers.get(event.event_type)
         if handler is not None:
             handler(self, emitted.event, None)
-        self.book.emitted.append(emitted)
-        self.book.version += 1
+        self._book.emitted.append(emitted)
+        self._book.version += 1
 
     @classmethod
     def blank(cls, id: str) -> Self:
@@ -294,9 +331,15 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
         return start_book(cls(), id)
 
 
+def book_of(aggregate: "Aggregate") -> Book:
+    """Return what the framework knows of a live aggregate."""
+    # The name is private, because `book` is a command in many a domain.
+    return aggregate._book  # noqa: SLF001 - as said  # pyright: ignore[reportPrivateUsage]
+
+
 def start_book(state: A, id: str) -> A:
     """Give a state its book, which makes it a live aggregate, and return it."""
-    state.book = Book(id)
+    state._book = Book(id)  # noqa: SLF001 - as above  # pyright: ignore[reportPrivateUsage]
     return state
 
 
@@ -309,7 +352,7 @@ def evolve(aggregate: Aggregate, *events: RecordedEvent) -> None:
         DecodeError: An event's data does not fit its class.
         CorruptLogError: One is not the next one.
     """
-    handlers, book = aggregate.handlers, aggregate.book
+    handlers, book = aggregate.handlers, book_of(aggregate)
     for recorded in events:
         if recorded.version != book.version + 1:
             raise CorruptLogError(
@@ -330,4 +373,4 @@ def evolve(aggregate: Aggregate, *events: RecordedEvent) -> None:
 
 def _meet_unknown(aggregate: Aggregate, recorded: RecordedEvent) -> None:
     meet_unknown(aggregate, aggregate.handlers, recorded)
-    aggregate.book.has_met_unknown = True
+    book_of(aggregate).has_met_unknown = True

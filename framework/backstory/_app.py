@@ -54,6 +54,7 @@ class Backstory:
         store: str | EventStore,
         *,
         projections: Sequence[type[Projection]] = (),
+        read_only: bool = False,
         ids: IdSource | None = None,
         attempt_count_max: int = ATTEMPT_COUNT_MAX,
         shadow_check_share: float = SHADOW_CHECK_SHARE,
@@ -63,6 +64,7 @@ class Backstory:
         Args:
             store: A store's URL, or a store that is open, and stays open.
             projections: The projections to run; each name once.
+            read_only: Refuse to write, and to create what does not exist; for a URL.
             ids: Where event ids come from; version 7 UUIDs by default.
             attempt_count_max: How often `execute` tries before a conflict reaches the caller.
             shadow_check_share: The share of the loads from a snapshot that are checked against a
@@ -78,7 +80,7 @@ class Backstory:
             raise ConfigurationError(f"two projections are called {min(twice)!r}; rename one")
         check_integer("attempt_count_max", attempt_count_max, least=1)
         check_share(shadow_check_share)
-        self._store = store_of(store) if isinstance(store, str) else store
+        self._store = store_of(store, read_only=read_only) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._projections = tuple(projections)
         self._ids = ids
@@ -94,6 +96,8 @@ class Backstory:
         projectors = {cls: Projector(self._store, cls) for cls in self._projections}
         if self._owns_store:
             await self._store.open()
+        else:
+            await self._check_open()
         task_group = await anyio.create_task_group().__aenter__()
         # Nothing from here on waits or fails: what has been begun is ended by __aexit__.
         self._task_group = task_group
@@ -130,6 +134,15 @@ class Backstory:
             if self._owns_store:
                 with anyio.CancelScope(shield=True):
                     await self._store.aclose()
+
+    async def _check_open(self) -> None:
+        try:
+            await self._store.head()
+        except StoreClosedError as error:
+            raise ConfigurationError(
+                "a store that is passed to Backstory is its maker's to open, and to close: "
+                "async with store, Backstory(store) as story"
+            ) from error
 
     @property
     def store(self) -> EventStore:

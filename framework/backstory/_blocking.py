@@ -49,6 +49,7 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
     store: str,
     *,
     projections: Sequence[type[Projection]] = (),
+    read_only: bool = False,
     ids: IdSource | None = None,
     attempt_count_max: int = ATTEMPT_COUNT_MAX,
     shadow_check_share: float = SHADOW_CHECK_SHARE,
@@ -65,6 +66,7 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
     Args:
         store: The store's URL.
         projections: The projections to run; each name once.
+        read_only: Refuse to write, and to create what does not exist.
         ids: Where event ids come from; version 7 UUIDs by default.
         attempt_count_max: How often `execute` tries before a conflict reaches the caller.
         shadow_check_share: The share of the loads from a snapshot that are checked against a fold
@@ -81,6 +83,7 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
         lambda: Backstory(
             store,
             projections=projections,
+            read_only=read_only,
             ids=ids,
             attempt_count_max=attempt_count_max,
             shadow_check_share=shadow_check_share,

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Protocol, Self, TypeVar, dataclass_tran
 import msgspec
 from msgspec import Struct, StructMeta
 
-from backstory._aggregate import EmittedEvent, check_fields, emitted_event
+from backstory._aggregate import EmittedEvent, check_fields, check_names, emitted_event
 from backstory._errors import ConfigurationError
 from backstory._events import Event
 from backstory._filter import EventFilter
@@ -56,6 +56,7 @@ class DecisionMeta(StructMeta):
         cls.handlers = collect_handlers(cls)
         check_fields(cls, _RESERVED)
         if any(isinstance(base, DecisionMeta) for base in bases):
+            check_names(cls, namespace, _RESERVED - {"query", "decide"})
             _check_methods(cls)
         return cls
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, dataclass_transform
 import msgspec
 from msgspec import Struct, StructMeta
 
-from backstory._aggregate import check_defaults, check_fields, check_number
+from backstory._aggregate import check_defaults, check_fields, check_names, check_number
 from backstory._errors import ConfigurationError, InvalidInputError
 from backstory._handlers import Handler, collect_handlers, fold_event
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
@@ -42,6 +42,8 @@ class ProjectionMeta(StructMeta):
         cls.handlers = collect_handlers(cls)
         cls.projection_name, cls.revision = name or class_name, revision
         check_fields(cls, _RESERVED)
+        if any(isinstance(base, ProjectionMeta) for base in bases):
+            check_names(cls, namespace, _RESERVED)
         check_defaults(cls)
         _check_name(cls)
         check_number(cls, "revision", least=1)

@@ -30,8 +30,7 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
-from backstory._aggregate import Aggregate, EmittedEvent, evolve
-from backstory._codec import same_json
+from backstory._aggregate import Aggregate, EmittedEvent, book_of, evolve
 from backstory._commit import AppendCondition, Receipt, StreamAppend
 from backstory._context import Context, ambient, enter, leave
 from backstory._decision import Decides, Decision
@@ -222,7 +221,7 @@ class Repository:
             aggregate: Its class.
             id: Its id, without the category.
             at_version: As it was at this version, which it must have reached.
-            at_position: As it was when the log ended at this position.
+            at_position: As it was when the log ended at this position; beyond the head, as it is.
             at_time: As it was at this time (with a zone): the longest beginning of its stream of
                 which every event was recorded by then.
 
@@ -238,7 +237,9 @@ class Repository:
         """
         if sum(moment is not None for moment in (at_version, at_position, at_time)) > 1:
             raise InvalidInputError(
-                argument="load", found=repr(id), reason="give one of version, position and time"
+                argument="load",
+                found=repr(id),
+                reason="give one of at_version, at_position and at_time",
             )
         blank = aggregate.blank(id)
         if at_position is not None:
@@ -276,7 +277,7 @@ class Repository:
             StoreUnavailableError: The store did not do it; see its `outcome_unknown`.
             StoreClosedError: The store is not open.
         """
-        book, stream_id = aggregate.book, aggregate.stream_id
+        book, stream_id = book_of(aggregate), aggregate.stream_id
         if not book.emitted:
             return None
         naming = EventNaming(self._ids, idempotency_key)
@@ -421,7 +422,7 @@ class Scope:
                         aggregate, context=self._context, idempotency_key=key
                     )
             else:
-                await self._check_repetition(stream_id, aggregate.book.emitted, first)
+                await self._check_repetition(stream_id, book_of(aggregate).emitted, first)
             return answer
 
         return await self._until_first(attempt, {STREAM_ID: stream_id})
@@ -501,10 +502,9 @@ class Scope:
     ) -> None:
         """Refuse a key that comes again with another command or other arguments."""
         recorded = [await self._find(subject, place) for place in range(len(emitted) + 1)]
+        # As they are read today: a field that came since, with its default, is no difference.
         is_same = recorded[-1] is None and all(
-            one is not None
-            and one.type == other.event.event_type
-            and same_json(one.data_json, other.data_json)
+            one is not None and one.data == other.event
             for one, other in zip(recorded, emitted, strict=False)
         )
         if not is_same:

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar, cast
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from backstory._aggregate import Aggregate, evolve, start_book
+from backstory._aggregate import Aggregate, book_of, evolve, start_book
 from backstory._codec import encode_state, state_decoder
 from backstory._errors import InvalidInputError, StoreError
 from backstory._fingerprint import Fingerprint
@@ -106,7 +106,7 @@ class Snapshots:
 
     async def take(self, aggregate: Aggregate) -> None:
         """Take a snapshot of an aggregate that has just been appended, if one is due."""
-        book = aggregate.book
+        book = book_of(aggregate)
         # Counted from the last one and not by version % every, which an append of several events
         # may step over.
         is_due = 0 < aggregate.snapshot_every <= book.version - book.snapshot_version
@@ -208,7 +208,8 @@ def check_share(share: float) -> None:
 
 def _restored(blank: A, snapshot: Snapshot) -> A:
     aggregate = start_book(state_decoder(type(blank))(snapshot.state_json), blank.id)
-    aggregate.book.version = aggregate.book.snapshot_version = snapshot.version
+    book = book_of(aggregate)
+    book.version = book.snapshot_version = snapshot.version
     return aggregate
 
 

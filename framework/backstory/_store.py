@@ -101,6 +101,9 @@ class LogSeal(Struct, frozen=True):
     """One for each log that was ever begun; a copy has the same."""
     head: LogHead
     """Its last position, and the digest up to there."""
+    kept: "LogSeal | None" = None
+    """What the store keeps of both apart from the log, as it was when the log was last written to;
+    None where it keeps nothing."""
 
 
 class EventPage(Struct, frozen=True):
@@ -607,6 +610,19 @@ class EventStore(ABC):
             StoreUnavailableError: It could not be opened.
         """
 
+    async def open_damaged(self) -> None:
+        """Make the store ready to be looked at, also where `open` refuses it as damaged.
+
+        What is read may be wrong, and nothing can be appended: it is for `verify` and `salvage`. A
+        store that refuses nothing opens as always.
+
+        Raises:
+            ConfigurationError: As for `open`, or the store was not made to be read only.
+            CorruptLogError: So much is damaged that nothing can be read.
+            StoreUnavailableError: It could not be opened.
+        """
+        await self.open()
+
     @abstractmethod
     async def aclose(self) -> None:
         """Finish what was begun, write it out, and let go of every resource. Twice is harmless."""
@@ -642,12 +658,17 @@ class EventStore(ABC):
         """Return the next events of the log with what seals them.
 
         Raises:
-            CorruptLogError: They cannot be read.
+            CorruptLogError: One of them cannot be read. Asked for a single one, its position is
+                named where it is known.
         """
 
     @abstractmethod
     async def read_seal(self) -> LogSeal:
-        """Return which log it is, and where it ends."""
+        """Return which log it is, and where it ends; what is kept apart is read before the log.
+
+        Raises:
+            CorruptLogError: It cannot be read.
+        """
 
     @abstractmethod
     async def check_engine(self) -> list[str]:

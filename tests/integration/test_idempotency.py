@@ -1,6 +1,7 @@
 """The same thing asked for again happens once, and is answered the same."""
 
 import random
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -11,9 +12,12 @@ from backstory import (
     Aggregate,
     Backstory,
     DuplicateEventError,
+    Event,
     EventStore,
+    NewEvent,
     Repository,
     StoreUnavailableError,
+    derive_event_id,
     on,
 )
 from backstory.stores.in_memory import InMemoryStore
@@ -225,3 +229,45 @@ async def test_shuffled_requests_take_effect_once_each(requests: int) -> None:
         assert len(await drain(story.read_log())) == requests
         balances = [(await story.load(Account, str(number))).balance for number in range(10)]
     assert sum(balances) == requests
+
+
+def _in_cents(data: dict[str, Any]) -> dict[str, Any]:
+    return {"cents": data["units"] * 100}
+
+
+class Paid(Event, type="idempotency:paid", schema_version=2, upcasters={1: _in_cents}):
+    cents: int
+    purpose: str = ""
+
+
+class Purse(Aggregate, category="purse"):
+    cents: int = 0
+
+    def pay(self, cents: int) -> int:
+        self.emit(Paid(cents=cents))
+        return self.cents
+
+    @on(Paid)
+    def _paid(self, event: Paid) -> None:
+        self.cents += event.cents
+
+
+@pytest.mark.parametrize(
+    ("data_json", "schema_version"), [(b'{"cents":500}', 2), (b'{"units":5}', 1)]
+)
+async def test_request_is_known_after_its_event_has_changed_its_shape(
+    store: EventStore, data_json: bytes, schema_version: int
+) -> None:
+    # As an earlier program has stored it, before `purpose` was there, or counted in units.
+    event_id = derive_event_id("idempotency-key", "k", "purse-1", 0)
+    event = NewEvent.raw(
+        "idempotency:paid", data_json, event_id=event_id, schema_version=schema_version
+    )
+    await store.append("purse-1", [event], expected_version=0)
+    repository = Repository(store)
+
+    assert await repository.using(idempotency_key="k").execute(Purse.pay, "1", 500) == 500
+    with pytest.raises(DuplicateEventError, match="was used for another command"):
+        await repository.using(idempotency_key="k").execute(Purse.pay, "1", 501)
+
+    assert (await repository.load(Purse, "1")).version == 1

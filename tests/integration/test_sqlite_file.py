@@ -266,7 +266,7 @@ async def test_read_only_reads_and_does_not_write(path: Path) -> None:
             store.delete_snapshots,
             lambda: store.delete_checkpoint("Counts"),
         ):
-            with pytest.raises(StoreUnavailableError, match="read-only"):
+            with pytest.raises(ConfigurationError, match="was opened read-only, and cannot"):
                 await call()
 
     assert folder_of(path)["story.db"] == before["story.db"]

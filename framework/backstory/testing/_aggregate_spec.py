@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
 
 from msgspec import Struct
 
-from backstory._aggregate import Aggregate, evolve
+from backstory._aggregate import Aggregate, book_of, evolve
 from backstory._errors import DomainError, InvalidInputError
 from backstory._events import Event
 from backstory._recorded import NewEvent
@@ -97,7 +97,7 @@ class AggregateSpec(Generic[A]):
             returned = command(aggregate, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - what was raised is what the test may be about
             return Outcome(name, self._fold(()), (), _NOT_RETURNED, error)
-        events = tuple(emitted.event for emitted in aggregate.book.emitted)
+        events = tuple(emitted.event for emitted in book_of(aggregate).emitted)
         folded = self._fold(events)
         _check_state(name, aggregate, folded)
         return Outcome(name, folded, events, returned, None)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterable
 from typing import Any, TypeVar
 
 from backstory import Aggregate, Event, EventStore, RecordedEvent
+from backstory._aggregate import book_of
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -14,13 +15,13 @@ def given(cls: type[A], *history: Event, id: str = "s/7") -> A:
     aggregate = cls.blank(id)
     for event in history:
         aggregate.emit(event)
-    aggregate.book.emitted.clear()
+    book_of(aggregate).emitted.clear()
     return aggregate
 
 
 def emitted(aggregate: Aggregate) -> list[Event]:
     """Return what the commands on an aggregate have emitted."""
-    return [emitted.event for emitted in aggregate.book.emitted]
+    return [emitted.event for emitted in book_of(aggregate).emitted]
 
 
 def line(n: int = 1, type: str = "agent.spawned", **values: Any) -> dict[str, Any]:

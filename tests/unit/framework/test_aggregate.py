@@ -1,7 +1,8 @@
 """Aggregates: their definition, their commands, their evolution."""
 
 import math
-from typing import Any, cast
+import sys
+from typing import Any, ClassVar, cast
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from backstory import (
     UnknownEventTypeError,
     on,
 )
-from backstory._aggregate import evolve
+from backstory._aggregate import book_of, evolve
 
 
 def recorded(
@@ -65,8 +66,8 @@ def test_emit_evolves_and_keeps_the_event() -> None:
     answer = counter.count_each([2, 3])
 
     assert (answer, counter.total, counter.version) == (5, 5, 2)
-    assert [emitted.event for emitted in counter.book.emitted] == [Counted(by=2), Counted(by=3)]
-    assert [emitted.data_json for emitted in counter.book.emitted] == [b'{"by":2}', b'{"by":3}']
+    assert [emitted.event for emitted in book_of(counter).emitted] == [Counted(by=2), Counted(by=3)]
+    assert [emitted.data_json for emitted in book_of(counter).emitted] == [b'{"by":2}', b'{"by":3}']
 
 
 class Reader(Aggregate, category="reader"):
@@ -90,7 +91,7 @@ def test_event_without_a_handler_counts_as_a_version() -> None:
 
     reader.note(Noted(text="a"))
 
-    assert (reader.version, len(reader.book.emitted)) == (1, 1)
+    assert (reader.version, len(book_of(reader).emitted)) == (1, 1)
 
 
 @pytest.mark.parametrize("value", [math.nan, object(), (1, 2)])
@@ -100,7 +101,7 @@ def test_event_that_cannot_be_stored_moves_nothing(value: Any) -> None:
     with pytest.raises(EncodeError):
         reader.note(Measured(value=value))
 
-    assert (reader.version, reader.value, reader.book.emitted) == (0, None, [])
+    assert (reader.version, reader.value, book_of(reader).emitted) == (0, None, [])
 
 
 def test_state_shares_no_list_with_the_caller() -> None:
@@ -111,23 +112,23 @@ def test_state_shares_no_list_with_the_caller() -> None:
     reader.words.append("c")
 
     assert reader.words == ["a", "c"]
-    assert reader.book.emitted[0].data_json == b'{"words":["a"]}'
+    assert book_of(reader).emitted[0].data_json == b'{"words":["a"]}'
 
 
 def test_stored_events_evolve_as_emitted_ones_did() -> None:
     live, loaded = Counter.blank("1"), Counter.blank("1")
     live.count_each([2, 3])
 
-    for version, emitted in enumerate(live.book.emitted, 1):
+    for version, emitted in enumerate(book_of(live).emitted, 1):
         evolve(loaded, recorded(emitted.data_json, version=version))
 
     assert loaded == live
-    assert (loaded.version, loaded.book.emitted) == (2, [])
+    assert (loaded.version, book_of(loaded).emitted) == (2, [])
 
 
 def test_book_is_neither_compared_nor_encoded() -> None:
     one, other = Counter.blank("1"), Counter.blank("2")
-    one.book.version = 7
+    book_of(one).version = 7
 
     assert one == other
     assert msgspec.json.encode(one) == b'{"total":0,"steps":[]}'
@@ -202,7 +203,7 @@ def test_emitted_event_brings_its_own_tags() -> None:
 
     counter.emit(Seated(seat="12A"))
 
-    assert counter.book.emitted[0].tags == ("seat:12A",)
+    assert book_of(counter).emitted[0].tags == ("seat:12A",)
 
 
 def test_tags_that_are_one_text_are_refused_before_the_state_moves() -> None:
@@ -211,7 +212,7 @@ def test_tags_that_are_one_text_are_refused_before_the_state_moves() -> None:
     with pytest.raises(InvalidInputError, match="event_tags"):
         counter.emit(Loose())
 
-    assert (counter.version, counter.book.emitted) == (0, [])
+    assert (counter.version, book_of(counter).emitted) == (0, [])
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, 4])
@@ -357,13 +358,40 @@ def test_handler_that_wants_the_record_is_refused() -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        *("id", "version", "stream_id", "book", "emit", "blank"),
+        *("id", "version", "stream_id", "emit", "blank"),
         *("category", "revision", "snapshot_every", "snapshot_version", "handlers"),
     ],
 )
-def test_field_with_a_reserved_name_is_refused(field: str) -> None:
+def test_name_of_the_frameworks_is_refused(field: str) -> None:
+    def command(self: Any) -> None: ...
+
     with pytest.raises(ConfigurationError, match=f"{field} is the framework's"):
         define({"__annotations__": {field: int}, field: 0}, category="made")
+    with pytest.raises(ConfigurationError, match=f"{field} is the framework's"):
+        define({field: command}, category="made")
+
+
+def test_command_may_be_called_book() -> None:
+    class Seat(Aggregate, category="seat"):
+        def book(self) -> str:
+            return self.id
+
+    assert Seat.blank("12A").book() == "12A"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the types cannot be seen in time")
+def test_attribute_without_a_type_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Made\.count has no type, and so is no field"):
+        define({"count": 0}, category="made")
+
+    define({"__annotations__": {"more": ClassVar[int]}, "more": 1, "LIMIT": 2}, category="made")
+
+
+def test_aggregate_that_was_made_by_itself_says_so() -> None:
+    with pytest.raises(AttributeError, match=r"load it, or take Counter\.blank\(id\)"):
+        Counter().id  # noqa: B018 - looking is the test
+    with pytest.raises(AttributeError, match="'Counter' object has no attribute 'totals'"):
+        Counter.blank("1").totals  # type: ignore[attr-defined]  # the mistake under test  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: B018
 
 
 def test_field_without_a_default_is_refused() -> None:

@@ -164,6 +164,26 @@ async def test_store_that_was_open_stays_open(store: EventStore) -> None:
     assert await store.head() == 0
 
 
+async def test_store_that_is_not_open_is_refused_at_the_door() -> None:
+    with pytest.raises(ConfigurationError, match="async with store, Backstory"):
+        async with Backstory(InMemoryStore()):
+            raise AssertionError("the block was entered")
+
+
+async def test_read_only_story_reads_and_creates_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/story.db"
+    with pytest.raises(ConfigurationError, match="there is no store"):
+        await Backstory(url, read_only=True).__aenter__()
+    async with Backstory(url) as story:
+        await story.execute(Counter.count, "1", 5)
+
+    async with Backstory(url, read_only=True, projections=[Totals]) as story:
+        assert (await story.load(Counter, "1")).total == 5
+        assert (await story.read_model(Totals)).total == 5
+        with pytest.raises(ConfigurationError, match="read-only"):
+            await story.execute(Counter.count, "1", 5)
+
+
 async def test_store_of_a_url_is_closed_with_the_block(tmp_path: Path) -> None:
     threads = threading.active_count()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from backstory._clock import Clock, SystemClock
 from backstory._commit import EMPTY_LOG, Batch, Durability, LogHead, Receipt
@@ -37,11 +38,12 @@ from backstory._store import (
 )
 from backstory._subscription import LogRead, Page
 from backstory.stores.sqlite._completion import complete
-from backstory.stores.sqlite._connection import Connection, translated
+from backstory.stores.sqlite._connection import Connection, DamagedRowError, translated
 from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
 from backstory.stores.sqlite._measure import check_file, measure
 from backstory.stores.sqlite._migrate import migrate, schema_version
 from backstory.stores.sqlite._ownership import Ownership
+from backstory.stores.sqlite._sealed import read_sealed
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
 from backstory.stores.sqlite._turn import WriteTurn
 from backstory.stores.sqlite._watch import Watch
@@ -114,6 +116,7 @@ class SQLiteStore(EventStore):
         self._watcher: Connection | None = None
         self._is_begun = False  # from the beginning of open to the end of aclose
         self._is_open = False
+        self._is_damaged = False  # opened to be looked at, whatever is wrong with it
         self._process_id = 0
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -140,9 +143,25 @@ class SQLiteStore(EventStore):
                 position that was acknowledged.
             StoreUnavailableError: It cannot be opened.
         """
+        await self._begin(is_damaged=False)
+
+    async def open_damaged(self) -> None:
+        """Open the file as `open` does, also where its log has lost its end; `read_only` alone.
+
+        Raises:
+            ConfigurationError: As for `open`, or the store is not `read_only`.
+            CorruptLogError: So much is damaged that nothing can be read.
+            StoreUnavailableError: It cannot be opened.
+        """
+        if not self._read_only:
+            raise ConfigurationError(f"{self._name} may be damaged; make it with read_only=True")
+        await self._begin(is_damaged=True)
+
+    async def _begin(self, *, is_damaged: bool) -> None:
         if self._is_begun:
             raise ConfigurationError(f"{self._name} is open already; make one store for each block")
         self._is_begun = True
+        self._is_damaged = is_damaged
         self._process_id = os.getpid()
         self._start()  # afresh, so that a store can be opened again
         self._opening = asyncio.create_task(self._open(), name=f"opening of {self._name}")
@@ -161,12 +180,14 @@ class SQLiteStore(EventStore):
         with translated(self._name, "open"):
             # A look that cannot write comes first: a file that is not ours is left as it is.
             self._watcher = await self._connect("ro")
-            if not await self._watcher.run(partial(schema_version, store=self._name)):
+            version = await self._watcher.run(partial(schema_version, store=self._name))
+            if not version and not self._is_damaged:
                 self._check_no_log()
             if not self._read_only:
                 await self._open_writer()
             await self._watcher.run(self._check_schema)
-            self._incarnation = await self._watcher.run(self._check_head)
+            if not self._is_damaged:
+                self._incarnation = await self._watcher.run(self._check_head)
         self._watch.open()
         self._is_open = True
 
@@ -210,12 +231,12 @@ class SQLiteStore(EventStore):
     def _check_head(self, db: sqlite3.Connection) -> str:
         """Compare the log with the head that is kept beside it; return the log's incarnation."""
         kept = read_head(self._path)  # first: the log only grows meanwhile
-        incarnation, position, digest = db.execute(statement("read_log")).fetchone()
+        seal = _read_log(db)
         if kept is not None:
-            check_head(kept, incarnation, LogHead(position, digest), store=self._name)
-        elif position:
-            log.warning("head.missing", **{POSITION: position})
-        return str(incarnation)
+            check_head(kept, seal.incarnation, seal.head, store=self._name)
+        elif seal.head.position:
+            log.warning("head.missing", **{POSITION: seal.head.position})
+        return seal.incarnation
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
         if not schema_version(db, self._name):
@@ -344,22 +365,24 @@ class SQLiteStore(EventStore):
 
     async def head(self) -> int:
         """Return the last position of the log; 0 when it is empty."""
-        rows = await self._read("read the head", partial(_fetch, "read_log_head", ()))
-        return int(rows[0][0])
+        return (await self._read("read the head", _read_log)).head.position
 
     async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
         """Return the next events of the log with what seals them."""
-        read = partial(_read_sealed, after_position=after_position, limit=limit)
+        read = partial(read_sealed, after_position=after_position, limit=limit, store=self._name)
         return await self._read("read the log", read)
 
     async def read_seal(self) -> LogSeal:
         """Return which log it is, and where it ends."""
-        rows = await self._read("read the head", partial(_fetch, "read_log", ()))
-        incarnation, position, digest = rows[0]
-        return LogSeal(incarnation, LogHead(position, digest))
+        record = read_head(self._path)  # first: the log only grows meanwhile
+        seal = await self._read("read the head", _read_log)
+        if record is None:
+            return seal
+        kept = LogSeal(record.incarnation, LogHead(record.position, record.digest))
+        return replace(seal, kept=kept)
 
     async def check_engine(self) -> list[str]:
-        """Run SQLite's own check of the file and its indexes, and compare the tags."""
+        """Run SQLite's own check of the file and its indexes; compare tags and saved state."""
         return await self._read("check the file", check_file)
 
     async def try_own(self, name: str) -> bool:
@@ -466,8 +489,8 @@ class SQLiteStore(EventStore):
     def _writable(self, attempted: str) -> Writer:
         self._check_open()
         if self._writer is None:
-            raise StoreUnavailableError(
-                store=self._name, attempted=attempted, reason="it was opened read-only"
+            raise ConfigurationError(
+                f"{self._name} was opened read-only, and cannot {attempted}; open it for writing"
             )
         return self._writer
 
@@ -484,6 +507,14 @@ def _execute(changes: Sequence[tuple[str, Values]], db: sqlite3.Connection) -> i
     return row_count
 
 
+def _read_log(db: sqlite3.Connection) -> LogSeal:
+    row = db.execute(statement("read_log")).fetchone()
+    if row is None or tuple(map(type, row)) != (str, int, bytes):
+        raise DamagedRowError(0, "where the log ends cannot be read")
+    incarnation, position, digest = row
+    return LogSeal(incarnation, LogHead(position, digest))
+
+
 def _find_event(db: sqlite3.Connection, event_id: str) -> RecordedEvent | None:
     row = db.execute(statement("find_events"), (f'["{event_id}"]',)).fetchone()
     return None if row is None else RecordedEvent(*row)
@@ -492,7 +523,7 @@ def _find_event(db: sqlite3.Connection, event_id: str) -> RecordedEvent | None:
 def _read_page(db: sqlite3.Connection, read: LogRead) -> Page:
     # The head is read first: what the page holds is then complete at least up to there, since
     # positions become visible in their order.
-    head = int(db.execute(statement("read_log_head")).fetchone()[0])
+    head = _read_log(db).head.position
     events, is_last = _read_events(db, log_query(read), read.limit)
     if read.backward or not is_last:
         return Page(events, events[-1].position if events else read.after_position, is_last)
@@ -505,19 +536,6 @@ def _read_page(db: sqlite3.Connection, read: LogRead) -> Page:
 def _read_stream_page(db: sqlite3.Connection, read: StreamRead) -> Page:
     events, is_last = _read_events(db, stream_query(read), read.limit)
     return Page(events, events[-1].version if events else read.after_version, is_last)
-
-
-def _read_sealed(db: sqlite3.Connection, after_position: int, limit: int) -> list[SealedEvent]:
-    """Return events and what seals them; fewer than asked for when they have become large."""
-    events: list[SealedEvent] = []
-    size = 0
-    with closing(db.execute(statement("read_sealed"), (after_position, limit))) as cursor:
-        for row in cursor:
-            events.append(SealedEvent(RecordedEvent(*row[:9]), *row[9:]))
-            size += len(row[7]) + len(row[8])
-            if size > _PAGE_BYTES_MAX:
-                break
-    return events
 
 
 def _read_events(
@@ -533,7 +551,12 @@ def _read_events(
         rows = islice(_distinct(cursor) if query.is_merged else cursor, limit)
         while some := list(islice(rows, _ROW_COUNT)):
             events += [RecordedEvent(*row) for row in some]
-            size += sum([len(row[7]) + len(row[8]) for row in some])
+            try:
+                size += sum([len(row[7]) + len(row[8]) for row in some])
+            except TypeError:  # caught and not asked before, since it would cost every event
+                position = next(row[0] for row in some if None in row[7:])
+                reason = "it has no data or no metadata"
+                raise DamagedRowError(position, reason) from None
             if size > _PAGE_BYTES_MAX:
                 return events, False
     return events, len(events) < limit
