@@ -24,7 +24,7 @@ from backstory._ids import IdSource
 from backstory._limits import check_integer
 from backstory._projection import Projection
 from backstory._projector import Projector, fold_log
-from backstory._recorded import RecordedEvent
+from backstory._recorded import RecordedEvent, decoded
 from backstory._repository import ATTEMPT_COUNT_MAX, Repository, Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE, check_share
 from backstory._store import EventStore
@@ -280,8 +280,7 @@ class Backstory:
         )
         async for events in pages:
             for recorded in events:
-                recorded.data  # noqa: B018 - decodes, and keeps what it decoded
-                yield recorded
+                yield decoded(recorded)
 
     def read_log(
         self,

@@ -130,6 +130,16 @@ class _Decoded:
     `DecodeError` (it is damaged)."""
 
 
+def decoded(recorded: "RecordedEvent") -> "RecordedEvent":
+    """Return an event whose data is decoded, and kept with it, ahead of its first use.
+
+    Raises:
+        DecodeError: It does not fit its class.
+    """
+    force_setattr(recorded, "data", decode(recorded))
+    return recorded
+
+
 class RecordedEvent(_Decoded, Struct, frozen=True):
     """An event as stored: what happened, where in its stream and where in the log."""
 

@@ -26,7 +26,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from backstory import ANY, Aggregate, Event, NewEvent, Repository, on
+from backstory import ANY, Aggregate, Backstory, Event, NewEvent, Repository, on
 from backstory.stores.sqlite import SQLiteStore
 from backstory.stores.sqlite._migrate import migrations
 
@@ -184,8 +184,9 @@ class Ours:
 
     async def replay(self) -> None:
         """Read the log, each event decoded."""
-        async for recorded in self._store.read_log():
-            recorded.data  # noqa: B018 - decodes
+        async with Backstory(self._store) as story:
+            async for _ in story.replay():
+                pass
 
 
 async def appends(ours: Ours, raw: Raw) -> list[Row]:
