@@ -1,0 +1,167 @@
+"""The power goes while a store is written to: what was not synced is lost, torn or reordered."""
+
+# ruff: noqa: ASYNC240 - the files are small, and nothing else is to go on meanwhile
+
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.faults.account import faults
+from tests.faults.judged import check_after
+from tests.faults.power import Disk, Operation, read_operations
+from tests.faults.strace import Traced, needs_strace, run_traced
+
+from backstory import CorruptLogError
+from backstory.stores.sqlite import SQLiteStore
+from backstory.testing import Invariant, check_history, read_history
+
+pytestmark = [pytest.mark.anyio, needs_strace]
+
+TRACE = ("pwrite64", "write", "ftruncate", "fsync", "fdatasync", "unlink", "openat")
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    seed = random.SystemRandom().randrange(1_000_000)
+    print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails
+    return random.Random(seed)  # noqa: S311 - printed, to be repeated
+
+
+class Recording:
+    """What a workload did to its files, run by run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk = folder / "disk"
+        self.disk.mkdir()
+        self._folder = folder
+        self._history = folder / "history.jsonl"
+        self._logs: list[str] = []
+
+    async def run(self, durability: str, seed: int, *, inject: str = "") -> Traced:
+        """Run the workload, and write down what it does."""
+        traced = await run_traced(
+            "workload.py",
+            *(self.disk / "story.db", self._history, durability, seed),
+            trace=TRACE,
+            inject=inject,
+            with_content=True,
+            log=self._folder / f"strace-{len(self._logs)}.log",
+        )
+        self._logs.append(traced.log)
+        return traced
+
+    def operations(self) -> list[Operation]:
+        return [operation for log in self._logs for operation in read_operations(log)]
+
+    def is_answer(self, operation: Operation) -> bool:
+        return self._is_history(operation) and b'"answered"' in operation.data
+
+    def _is_history(self, operation: Operation) -> bool:
+        return operation.path == str(self._history) and operation.call == "append"
+
+    def cut_power(
+        self, done: Sequence[Operation], folder: Path, chance: random.Random
+    ) -> tuple[Path, Path]:
+        """Return the database and the history as they are when the power goes."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        disk = Disk(self.disk)
+        disk.do(done)
+        disk.cut_power(folder, chance)
+        # The history lies on another disk.
+        history = folder.with_name("left.jsonl")
+        history.write_bytes(b"".join(one.data for one in done if self._is_history(one)))
+        return folder / "story.db", history
+
+
+def moments(
+    recording: Recording, operations: Sequence[Operation], count: int, chance: random.Random
+) -> Iterator[int]:
+    """Yield moments at which the power goes: any, and right behind an answer, where it hurts."""
+    answers = [n for n, one in enumerate(operations, 1) if recording.is_answer(one)]
+    for number in range(count):
+        yield chance.choice(answers) if number % 2 else chance.randrange(1, len(operations))
+
+
+@pytest.mark.fault(3, "T32", without="synchronous = FULL")
+@pytest.mark.parametrize(
+    "cuts", [20, pytest.param(400, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+)
+async def test_synced_appends_outlive_a_power_cut(
+    tmp_path: Path, chance: random.Random, cuts: int
+) -> None:
+    recording = Recording(tmp_path)
+    traced = await recording.run("fsync", chance.randrange(1_000_000))
+    assert traced.returncode == 0, traced.stderr
+    operations = recording.operations()
+
+    for moment in moments(recording, operations, cuts, chance):
+        done = operations[:moment]
+        path, history = recording.cut_power(done, tmp_path / "left", chance)
+        faults.count()
+        await check_after(path, history)
+
+
+ALLOWED = {
+    Invariant.DURABLE,
+    Invariant.REAL_TIME,
+    Invariant.RECOVERY,
+}
+"""What need not hold when the last appends may be lost."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.fault(3, without="the checksums of the WAL")
+async def test_buffered_appends_are_whole_or_gone_after_a_power_cut(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    recording = Recording(tmp_path)
+    traced = await recording.run("buffered", chance.randrange(1_000_000))
+    assert traced.returncode == 0, traced.stderr
+    operations = recording.operations()
+    lost_count = 0
+
+    for moment in moments(recording, operations, 200, chance):
+        done = operations[:moment]
+        path, history = recording.cut_power(done, tmp_path / "left", chance)
+        faults.count()
+        try:
+            await SQLiteStore(path).open()
+        except CorruptLogError:
+            lost_count += 1
+            path.with_name("story.db-head").unlink()
+        async with SQLiteStore(path) as store:
+            verdict = await check_history(store, [read_history(history)])
+        assert {one.invariant for one in verdict.findings} <= ALLOWED, verdict.report()
+    print(f"lost: {lost_count}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.fault(3, "T12", without="x")
+async def test_receipt_of_a_repetition_is_as_durable_as_the_first(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    for number in range(3, 7):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        recording = Recording(folder)
+        seed = chance.randrange(1_000_000)
+        # Killed before the sync: what is written lies in the memory of the system.
+        killed = await recording.run("fsync", seed, inject=f"fdatasync:signal=KILL:when={number}")
+        assert killed.is_killed
+        first = len(recording.operations())
+        again = await recording.run("fsync", seed)
+        assert again.returncode == 0, again.stderr
+        operations = recording.operations()
+
+        for moment, one in enumerate(operations, 1):
+            if moment > first and recording.is_answer(one):
+                path, history = recording.cut_power(
+                    operations[:moment], folder / "left", chance
+                )
+                faults.count()
+                await check_after(path, history)
