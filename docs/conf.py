@@ -31,6 +31,9 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 add_module_names = False
 
+# Links to a section are written as they work on a page of the checkout too.
+myst_heading_anchors = 2
+
 # Docstrings say `code` with one backtick, as everything else here does.
 default_role = "code"
 napoleon_custom_sections = [("Class keywords", "params_style")]

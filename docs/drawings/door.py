@@ -59,7 +59,7 @@ def _directive(door: str, name: str, value: Any) -> str:
             # What it keeps as attributes; how it is made is nobody's business.
             return f".. autoexception:: {door}.{name}()\n   :members:\n"
         case type():
-            return f".. autoclass:: {door}.{name}\n   :members:\n"
+            return "\n   ".join([f".. autoclass:: {door}.{name}", *_class_options(value)]) + "\n"
         case Enum():
             kind = type(value).__name__
             return f".. py:data:: {door}.{name}\n   :type: {kind}\n\n   `{kind}.{value.name}`.\n"
@@ -67,3 +67,14 @@ def _directive(door: str, name: str, value: Any) -> str:
             return f".. autofunction:: {door}.{name}\n"
         case _:
             return f".. autodata:: {door}.{name}\n   :no-value:\n"
+
+
+def _class_options(cls: type) -> Iterator[str]:
+    yield ":members:"
+    yield ":class-doc-from: both"  # the arguments are described where they are taken
+    if issubclass(cls, Enum):
+        yield ":undoc-members:"
+    public = [base.__name__ for base in cls.__mro__[1:] if not base.__name__.startswith("_")]
+    if len(public) < len(cls.__mro__) - 1:
+        # What lies in a private base is the class's own, for whoever reads of it.
+        yield f":inherited-members: {', '.join(public)}"

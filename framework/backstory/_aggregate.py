@@ -57,7 +57,7 @@ def emitted_event(event: Event) -> EmittedEvent:
 
     Raises:
         EncodeError: The event would not come back equal.
-        InvalidInputError: Its tags are none.
+        InvalidInputError: Its tags are not valid.
     """
     data_json, copy = encode(event)
     return EmittedEvent(copy, data_json, own_tags(copy))
@@ -308,7 +308,7 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
 
         Raises:
             EncodeError: The event would not come back equal; the state has not moved.
-            InvalidInputError: Its own tags are none; likewise.
+            InvalidInputError: Its own tags are not valid; likewise.
         """
         emitted = emitted_event(event)
         handler = self.handlers.get(event.event_type)
@@ -327,7 +327,7 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
         """
         if not cls.category:
             raise ConfigurationError(f"{cls.__name__} is abstract: give the class a category=")
-        stream_id_of(cls.category, id)  # refuses an id that is none
+        stream_id_of(cls.category, id)  # refuses an id that is not valid
         return start_book(cls(), id)
 
 

@@ -73,7 +73,7 @@ class Backstory:
         Raises:
             ConfigurationError: The URL names no store, or two projections have one name.
             InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share`
-                none from 0 to 1.
+                is no number from 0 to 1.
         """
         names = [projection.projection_name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -225,8 +225,10 @@ class Backstory:
         """Return a read model that has seen everything appended before this call, or as it was.
 
         The read model is the live one, and goes on changing: take from it what is needed before the
-        next `await`. With `at_position` or `correlation_id` it is a fresh one, folded from the log,
-        that nobody else has; the projection need not be registered then.
+        next `await`. Assign nothing to it, and let no query do so: what is assigned is saved with
+        the checkpoint, and is there after a restart. With `at_position` or `correlation_id` it is a
+        fresh one, folded from the log, that nobody else has; the projection need not be registered
+        then.
 
         Args:
             projection: The projection's class.

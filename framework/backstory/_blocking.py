@@ -73,10 +73,10 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
             of all events, in the background; 0 for none, 1 for each.
 
     Raises:
-        ConfigurationError: The URL names no store, what is there is none, or two projections have
-            one name.
-        InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share` none
-            from 0 to 1.
+        ConfigurationError: The URL names no store, what is there is not a store, or two
+            projections have one name.
+        InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share` is no
+            number from 0 to 1.
         StoreUnavailableError: The store could not be opened.
     """
     host = Host(

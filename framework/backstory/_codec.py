@@ -210,7 +210,7 @@ def parse_metadata(json: bytes, *, event_type: str) -> Metadata:
     """Return the metadata that a JSON text says, which nobody has checked yet.
 
     Raises:
-        EncodeError: It is none, or too large or too deep.
+        EncodeError: It is not valid metadata, or too large or too deep.
     """
     check_json(event_type, json)
     try:

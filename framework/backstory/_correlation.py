@@ -32,7 +32,7 @@ async def fold_correlation(
     """Return a read model of one correlation's events up to a position; None for the head.
 
     Raises:
-        InvalidInputError: The correlation id is none.
+        InvalidInputError: The correlation id is not valid.
         ProjectionFailedError: A handler raised.
         StoreUnavailableError: The store did not answer.
         StoreClosedError: The store is not open.

@@ -125,7 +125,7 @@ class Decision(_Emitting, Struct, kw_only=True, metaclass=DecisionMeta):
 
         Raises:
             EncodeError: The event would not come back equal.
-            InvalidInputError: The stream id is none.
+            InvalidInputError: The stream id is not valid.
         """
         check_stream_id(stream_id)
         self.emitted.append((stream_id, emitted_event(event)))

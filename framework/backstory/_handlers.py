@@ -155,7 +155,8 @@ def meet_unknown(state: Any, handlers: Mapping[str, Handler], recorded: Recorded
     """Hand an event that this program does not know to the handler of `RawEvent`.
 
     Raises:
-        UnknownEventTypeError: There is none: what the event means to the state would be a guess.
+        UnknownEventTypeError: There is no such handler: what the event means to the state would be
+            a guess.
     """
     handler = handlers.get(UNKNOWN)
     if handler is None:

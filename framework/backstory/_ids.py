@@ -15,7 +15,7 @@ def stream_id_of(category: str, id: str) -> str:
     """Return the stream id of an aggregate: `category-id`.
 
     Raises:
-        InvalidInputError: The category is none, or the id is no text, empty or too long.
+        InvalidInputError: The category is not valid, or the id is no text, empty or too long.
     """
     check_text("id", id, STREAM_ID_BYTES_MAX)
     stream_id = f"{category}-{id}"

@@ -87,8 +87,8 @@ class Repository:
             chance: Which of them: returns numbers from 0 to 1; a generator of its own by default.
 
         Raises:
-            InvalidInputError: `attempt_count_max` is no number from 1, or the share none from 0
-                to 1.
+            InvalidInputError: `attempt_count_max` is no number from 1, or the share is no number
+                from 0 to 1.
         """
         check_integer("attempt_count_max", attempt_count_max, least=1)
         self.store = store

@@ -194,7 +194,7 @@ class Snapshots:
 
 
 def check_share(share: float) -> None:
-    """Refuse a share that is none.
+    """Refuse a share that is not possible.
 
     Raises:
         InvalidInputError: It is no number from 0 to 1.

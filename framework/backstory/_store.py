@@ -60,7 +60,7 @@ class StreamRead(Struct, frozen=True):
     until_version: int | None
     """Inclusive upper bound; None for the stream's end."""
     until_position: int | None
-    """Inclusive upper bound on positions; None for none."""
+    """Inclusive upper bound on positions; None for no bound."""
     where: EventFilter
     """What is wanted."""
     backward: bool
@@ -477,7 +477,7 @@ class EventStore(ABC):
             Streams in the order of their ids' bytes.
 
         Raises:
-            InvalidInputError: The category is none.
+            InvalidInputError: The category is not valid.
             StoreUnavailableError: The store did not answer.
             StoreClosedError: The store is not open.
         """
@@ -525,7 +525,7 @@ class EventStore(ABC):
         At most 10 of a stream are kept; the oldest go first.
 
         Raises:
-            InvalidInputError: The stream id is none.
+            InvalidInputError: The stream id is not valid.
             StoreUnavailableError: The store did not do it.
             StoreClosedError: The store is not open.
         """
@@ -541,10 +541,10 @@ class EventStore(ABC):
         Args:
             stream_id: The stream.
             fingerprint: What the snapshot must have.
-            until_version: Inclusive upper bound; None for none.
+            until_version: Inclusive upper bound; None for no bound.
 
         Raises:
-            InvalidInputError: The stream id or the bound is none.
+            InvalidInputError: The stream id or the bound is not valid.
             StoreUnavailableError: The store did not answer.
             StoreClosedError: The store is not open.
         """
@@ -557,7 +557,7 @@ class EventStore(ABC):
         """Delete the snapshots of a stream, or all; return how many there were.
 
         Raises:
-            InvalidInputError: The stream id is none.
+            InvalidInputError: The stream id is not valid.
             StoreUnavailableError: The store did not do it.
             StoreClosedError: The store is not open.
         """
@@ -569,7 +569,7 @@ class EventStore(ABC):
         """Keep a projection's checkpoint with its read model, in place of the one before.
 
         Raises:
-            InvalidInputError: The projection's name is none.
+            InvalidInputError: The projection's name is not valid.
             StoreUnavailableError: The store did not do it.
             StoreClosedError: The store is not open.
         """
@@ -581,7 +581,7 @@ class EventStore(ABC):
         """Return a projection's checkpoint, or None.
 
         Raises:
-            InvalidInputError: The name is none.
+            InvalidInputError: The name is not valid.
             StoreUnavailableError: The store did not answer.
             StoreClosedError: The store is not open.
         """
@@ -592,7 +592,7 @@ class EventStore(ABC):
         """Forget a projection's checkpoint; harmless where there is none.
 
         Raises:
-            InvalidInputError: The name is none.
+            InvalidInputError: The name is not valid.
             StoreUnavailableError: The store did not do it.
             StoreClosedError: The store is not open.
         """
@@ -774,7 +774,7 @@ def check_filter(where: EventFilter) -> None:
     """Refuse what is no filter.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: It is not a filter.
     """
     if not isinstance(cast("object", where), EventFilter):
         reason = "must be a filter; make one with where(…)"
@@ -785,7 +785,7 @@ def check_condition(condition: AppendCondition | None) -> None:
     """Refuse what is no condition of an append.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: It is neither a condition nor None.
     """
     if condition is None:
         return

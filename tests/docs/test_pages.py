@@ -1,6 +1,7 @@
 """The reference says what the code says: each page is compared with what it describes."""
 
 import ast
+import inspect
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +13,21 @@ from typing import Any
 import pytest
 from click import Context, Group
 
-from backstory import Metadata, NewEvent, _errors, _limits, _logging
+from backstory import (
+    Durability,
+    EventStore,
+    Metadata,
+    NewEvent,
+    _aggregate,
+    _decision,
+    _errors,
+    _events,
+    _limits,
+    _logging,
+    _projection,
+    _store_url,
+    store_of,
+)
 from backstory._clock import from_microseconds
 from backstory._snapshot import SNAPSHOT_COUNT_MAX
 from backstory.cli._main import backstory as program
@@ -68,7 +83,7 @@ def test_errors_stand_in_their_tree() -> None:
 
 
 def test_log_entries_are_all_listed_with_their_level() -> None:
-    listed = {(cells[0].strip("`"), cells[1]) for cells in log_rows() if "." in cells[0]}
+    listed = [(cells[0].strip("`"), cells[1]) for cells in log_rows() if "." in cells[0]]
 
     said = {
         entry
@@ -76,7 +91,8 @@ def test_log_entries_are_all_listed_with_their_level() -> None:
         for entry in log_entries(ast.parse(file.read_text(encoding="utf-8")))
     }
 
-    assert listed == said
+    # As lists: a row that stands there twice is a mistake too.
+    assert sorted(listed) == sorted(said)
 
 
 def log_entries(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -95,11 +111,12 @@ def log_entries(tree: ast.Module) -> Iterator[tuple[str, str]]:
 def test_log_keys_are_all_listed_and_used() -> None:
     keys = {value for name, value in vars(_logging).items() if name.isupper()}
     entries = [cells for cells in log_rows() if "." in cells[0]]
+    listed = re.findall(r"^\| `(\w+)` \|", page("reference/log-entries.md"), re.MULTILINE)
 
     used = {key for cells in entries for key in re.findall(r"`(\w+)`", cells[2])}
 
     assert used == keys
-    assert keys <= {cells[0].strip("`") for cells in log_rows()}
+    assert sorted(listed) == sorted(keys)
 
 
 def log_rows() -> list[list[str]]:
@@ -119,6 +136,39 @@ def test_limits_are_said_as_they_are() -> None:
         for name, number in numbers.items()
         if not re.match(spelt(number), said[LIMITS[name]])
     ]
+
+
+def test_names_of_the_framework_are_all_listed() -> None:
+    text = page("reference/limits.md")
+    said = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in rows(text)}
+
+    assert said["an aggregate"] == vars(_aggregate)["_RESERVED"]
+    assert said["a decision"] == vars(_decision)["_RESERVED"]
+    assert said["a projection"] == vars(_projection)["_RESERVED"]
+    assert said["an event's fields"] == vars(_events)["_RESERVED"]
+
+
+def test_settings_of_store_urls_are_those_of_the_code() -> None:
+    listed = [
+        (cells[1].strip("`"), cells[2].strip("`"))
+        for cells in rows(page("reference/store-urls.md"))
+        if cells[0] == "`sqlite`"
+    ]
+
+    taken = inspect.signature(SQLiteStore).parameters
+    names: list[str] = list(vars(_store_url)["_SQLITE_SETTINGS"])
+    assert listed == [(name, spelt_setting(taken[name].default)) for name in names]
+
+
+def spelt_setting(value: Durability | float) -> str:
+    return value.value if isinstance(value, Durability) else str(value)
+
+
+def test_url_that_is_shown_names_a_store() -> None:
+    urls = re.findall(r"^\| `(\w+://.*?)` \|", page("reference/store-urls.md"), re.MULTILINE)
+
+    assert urls
+    assert all(isinstance(store_of(url), EventStore) for url in urls)
 
 
 def spelt(number: int) -> str:

@@ -9,9 +9,9 @@ START: Final = datetime(2026, 1, 7, 12, tzinfo=UTC)
 class ManualClock:
     """A clock that stands still until it is moved.
 
-    clock = ManualClock()
-    store = InMemoryStore(clock=clock)
-    clock.advance(60)
+        clock = ManualClock()
+        store = InMemoryStore(clock=clock)
+        clock.advance(60)
     """
 
     def __init__(self, moment: datetime = START) -> None:
