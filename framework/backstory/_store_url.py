@@ -92,7 +92,7 @@ def _open_in_memory(url: StoreURL, _read_only: bool) -> EventStore:  # noqa: FBT
 def _durability(text: str) -> Durability:
     known = [Durability.FSYNC.value, Durability.BUFFERED.value]
     if text not in known:
-        raise ValueError(f"{text!r} is none of {', '.join(known)}")
+        raise ValueError(f"{text!r} is no durability of a file: {' or '.join(known)}")
     return Durability(text)
 
 

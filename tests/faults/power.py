@@ -100,11 +100,18 @@ def _apply(operation: Operation, content: bytearray) -> None:
 class Disk:
     """A folder on a disk that holds back what was not synced."""
 
-    def __init__(self, folder: Path) -> None:
-        """Begin with an empty folder."""
+    def __init__(self, folder: Path, content: Path) -> None:
+        """Begin with what lies in another folder, all of it synced.
+
+        Args:
+            folder: The folder that programs write to.
+            content: Where its content is.
+        """
         self._folder = str(folder)
-        self._names: dict[str, _File] = {}
-        self._durable_names: dict[str, _File] = {}
+        self._names = {
+            file.name: _File(bytearray(file.read_bytes())) for file in content.iterdir()
+        }
+        self._durable_names = dict(self._names)
         self._pending_names: list[tuple[str, _File | None]] = []
 
     def do(self, operations: Iterable[Operation]) -> None:

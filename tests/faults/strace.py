@@ -1,5 +1,6 @@
 """Programs under strace, which makes chosen system calls fail, wait or kill."""
 
+import json
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -33,6 +34,11 @@ class Traced:
     @property
     def is_killed(self) -> bool:
         return self.returncode == -signal.SIGKILL
+
+    @property
+    def lines(self) -> list[Any]:
+        """What the program wrote, as JSON."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
 
     @property
     def injected(self) -> int:

@@ -34,6 +34,7 @@ class Rounds:
     call: str
     fault: str
     only: str = ""
+    is_new: bool = False
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(1_000_000))
     injected: int = 0
     is_ended: bool = False
@@ -44,7 +45,7 @@ class Rounds:
         async with anyio.create_task_group() as group:
             for _ in range(AT_ONCE):
                 group.start_soon(self._work, up_to)
-        faults.count(self.injected); print("N", self._next, self.injected)
+        faults.count(self.injected)
 
     async def _work(self, up_to: int) -> None:
         while not self.is_ended and self._next < up_to:
@@ -53,9 +54,9 @@ class Rounds:
 
     async def _strike(self, number: int) -> None:
         path = self.folder / f"{number}.db"
-        # The file is there already, so that the calls are those of opening, appending, closing.
-        async with SQLiteStore(path):
-            pass
+        if not self.is_new:
+            async with SQLiteStore(path):
+                pass
         history = self.folder / f"{number}.jsonl"
         traced = await run_traced(
             "workload.py",
@@ -82,6 +83,18 @@ def check_ended(traced: Traced) -> None:
 @pytest.mark.parametrize("call", CALLS)
 async def test_kill_at_each_call_loses_nothing_acknowledged(tmp_path: Path, call: str) -> None:
     rounds = Rounds(tmp_path, call, "signal=KILL")
+
+    await rounds.run()
+
+    assert rounds.is_ended
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.fault(1, without="")
+@pytest.mark.parametrize("call", CALLS)
+async def test_kill_while_the_file_is_made_leaves_one_that_opens(tmp_path: Path, call: str) -> None:
+    rounds = Rounds(tmp_path, call, "signal=KILL", is_new=True)
 
     await rounds.run()
 

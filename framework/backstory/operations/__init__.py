@@ -1,10 +1,13 @@
-"""What one does with a whole store: check it against today's classes, move its events elsewhere."""
+"""What one does with a whole store: verify it, check it against today's classes, move its events."""
 
 # ruff: noqa: RUF022 - __all__ is a table of contents
 
 from backstory.operations._compatibility import CompatibilityReport, check_compatibility
+from backstory.operations._damage import Damage, DamageKind
 from backstory.operations._folding import AggregateFinding
+from backstory.operations._inspection import inspected
 from backstory.operations._kind import CompatibilityFinding, Verdict
+from backstory.operations._salvage import CutStream, Salvage, SalvageClock, salvage
 from backstory.operations._transfer import (
     BadEventLineError,
     EventImportSummary,
@@ -13,8 +16,19 @@ from backstory.operations._transfer import (
     import_events,
     read_as_today,
 )
+from backstory.operations._verification import Verification, verify
 
 __all__ = [
+    # Integrity
+    "verify",
+    "Verification",
+    "Damage",
+    "DamageKind",
+    "inspected",
+    "salvage",
+    "SalvageClock",
+    "Salvage",
+    "CutStream",
     # Compatibility
     "check_compatibility",
     "CompatibilityReport",

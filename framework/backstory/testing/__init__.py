@@ -19,6 +19,16 @@ from backstory.testing._ids import SequentialIds
 # A store that fails when it is told to
 from backstory.testing._faulty_store import Delay, FaultyStore, StoreCall, Verb
 
+# A program under another order of work, faults and crashes for each seed
+from backstory.testing._simulation import Scenario, Simulation, SimulationFailedError, simulate
+from backstory.testing._simulated_store import NO_FAULTS, FaultKind, Faults, TracedCall
+
+# Histories: what clients were told, held against the log
+from backstory.testing._history import History, HistoryWriter, read_history
+from backstory.testing._history_store import WitnessedStore
+from backstory.testing._history_check import check_history
+from backstory.testing._history_verdict import Finding, HistoryVerdict, Invariant, Judged
+
 __all__ = [
     # Specifications
     "AggregateSpec",
@@ -37,4 +47,23 @@ __all__ = [
     "FaultyStore",
     "StoreCall",
     "Verb",
+    # A program under another order of work, faults and crashes for each seed
+    "Scenario",
+    "Simulation",
+    "SimulationFailedError",
+    "simulate",
+    "NO_FAULTS",
+    "FaultKind",
+    "Faults",
+    "TracedCall",
+    # Histories: what clients were told, held against the log
+    "History",
+    "HistoryWriter",
+    "read_history",
+    "WitnessedStore",
+    "check_history",
+    "Finding",
+    "HistoryVerdict",
+    "Invariant",
+    "Judged",
 ]

@@ -21,6 +21,15 @@ from backstory.stores.sqlite._completion import complete
 T = TypeVar("T")
 
 
+class DamagedRowError(Exception):
+    """A row holds what was never written; becomes a CorruptLogError that names its position."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(position, reason)
+        self.position = position
+        self.reason = reason
+
+
 class Connection:
     """A connection on a thread of its own."""
 
@@ -84,19 +93,25 @@ def translated(store: str, attempted: str, *, outcome_unknown: bool = False) -> 
     """Turn the driver's errors into the store's.
 
     Raises:
-        CorruptLogError: The file is damaged.
+        CorruptLogError: The file, or a row of it, is damaged.
         ConfigurationError: It is no SQLite file at all.
         StoreUnavailableError: Anything else that SQLite says.
     """
     try:
         yield
+    except DamagedRowError as error:
+        raise CorruptLogError(where=store, position=error.position, reason=error.reason) from error
+    except UnicodeDecodeError as error:
+        # SQLite says what is wrong, and quotes a schema that is no text any more.
+        raise CorruptLogError(where=store, position=0, reason=str(error)) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
             raise ConfigurationError(
                 f"{store} is no SQLite file, and so no Backstory store; name another file"
             ) from error
-        if code == sqlite3.SQLITE_CORRUPT:
+        # The driver has no code for a text that is none; SQLite itself always has one.
+        if code == sqlite3.SQLITE_CORRUPT or "Could not decode to UTF-8" in str(error):
             raise CorruptLogError(where=store, position=0, reason=str(error)) from error
         raise StoreUnavailableError(
             store=store,

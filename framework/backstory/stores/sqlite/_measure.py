@@ -1,11 +1,17 @@
 """The statistics of an SQLite store, and what SQLite says of its file."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from backstory._clock import from_microseconds
 from backstory._statistics import StoreStatistics
+from backstory.stores.sqlite._migrate import migrate
 from backstory.stores.sqlite._statement import statement
+
+_OF_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
+"""What a check that cannot be made may say, by its code."""
 
 
 def measure(db: sqlite3.Connection, path: Path) -> StoreStatistics:
@@ -38,11 +44,32 @@ def _size_bytes(path: Path) -> int:
 
 
 def check_file(db: sqlite3.Connection) -> list[str]:
-    """Return what SQLite finds wrong in the file, and tags that do not agree with their events."""
-    found = [row[0] for row in db.execute("PRAGMA integrity_check(100)")]
-    if found != ["ok"]:
-        return found
-    return [
-        f"tag {tag!r} of the event at position {position} and its index do not agree"
-        for position, tag in db.execute(statement("check_tags"))
-    ]
+    """Return what SQLite finds wrong in the file, and what in it does not agree with the events."""
+    checks = ("check_file", "check_tags", "check_saved_state")
+    return [*_check_schema(db), *(found for name in checks for found in _said(db, name))]
+
+
+def _said(db: sqlite3.Connection, name: str) -> list[str]:
+    """Return what a check says, or why it cannot be made."""
+    try:
+        found: list[bytes | None] = [row[0] for row in db.execute(statement(name))]
+    except sqlite3.Error as error:
+        # JSON that is none comes as a plain error; SQLite computes columns from it.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _OF_DAMAGE:
+            raise
+        return [f"{name.replace('_', ' ')}: {error}"]
+    # What is damaged may be quoted, and be no text, or nothing at all.
+    return [(said or b"a row is damaged").decode(errors="backslashreplace") for said in found]
+
+
+def _check_schema(db: sqlite3.Connection) -> list[str]:
+    """Return what the schema lacks, such as a trigger that somebody has dropped."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as whole:
+        migrate(whole, "a file in memory", until=version)
+        missing = _objects(whole) - _objects(db)
+    return [f"the {type} {name} is missing" for type, name in sorted(missing)]
+
+
+def _objects(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(db.execute("SELECT type, name FROM sqlite_schema"))

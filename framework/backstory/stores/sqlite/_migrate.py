@@ -46,14 +46,19 @@ def schema_version(db: sqlite3.Connection, store: str) -> int:
     return int(version)
 
 
-def migrate(db: sqlite3.Connection, store: str) -> None:
-    """Bring a file to the newest schema; safe when several processes do it at once.
+def migrate(db: sqlite3.Connection, store: str, *, until: int | None = None) -> None:
+    """Bring a file to a schema; safe when several processes do it at once.
+
+    Args:
+        db: A connection to the file.
+        store: The store's name, for messages.
+        until: The number of the last migration; None for the newest.
 
     Raises:
         ConfigurationError: The file is no store, or one of a newer version.
     """
     for number, script in migrations():
-        if schema_version(db, store) >= number:
+        if schema_version(db, store) >= number or (until is not None and number > until):
             continue
         db.execute("BEGIN IMMEDIATE")
         try:

@@ -45,6 +45,7 @@ from backstory.stores.sqlite._migrate import migrate, schema_version
 from backstory.stores.sqlite._ownership import Ownership
 from backstory.stores.sqlite._sealed import read_sealed
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
+from backstory.stores.sqlite._sync import sync_wal
 from backstory.stores.sqlite._turn import WriteTurn
 from backstory.stores.sqlite._watch import Watch
 from backstory.stores.sqlite._writer import Writer
@@ -180,7 +181,7 @@ class SQLiteStore(EventStore):
         with translated(self._name, "open"):
             # A look that cannot write comes first: a file that is not ours is left as it is.
             self._watcher = await self._connect("ro")
-            version = await self._watcher.run(partial(schema_version, store=self._name))
+            version = await self._first_look(self._watcher)
             if not version and not self._is_damaged:
                 self._check_no_log()
             if not self._read_only:
@@ -190,6 +191,23 @@ class SQLiteStore(EventStore):
                 self._incarnation = await self._watcher.run(self._check_head)
         self._watch.open()
         self._is_open = True
+
+    async def _first_look(self, watcher: Connection) -> int:
+        """Return the schema version; 0 for an empty file."""
+        look = partial(schema_version, store=self._name)
+        try:
+            return await watcher.run(look)
+        except sqlite3.OperationalError as error:
+            if self._read_only or error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+        # Who made the file was ended in the middle, and left a journal that only a writer may roll
+        # back; any connection that may write does so when it reads.
+        writer = await self._connect("rw")
+        try:
+            await writer.run(look)
+        finally:
+            await writer.aclose()
+        return await watcher.run(look)
 
     async def _open_writer(self) -> None:
         try:
@@ -209,6 +227,7 @@ class SQLiteStore(EventStore):
             durability=self._durability,
             turn=self._turn,
             written=partial(self._keep_head, self._head_file),
+            sync=self._sync,
             committed=self._watch.saw,
         )
         await self._writer.open()
@@ -292,8 +311,19 @@ class SQLiteStore(EventStore):
     def _set_up(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        db.execute("PRAGMA fullfsync = ON")  # on macOS, where fsync does not reach the disk
         db.execute("PRAGMA foreign_keys = ON")
         migrate(db, self._name)
+        self._sync()
+
+    def _sync(self) -> None:
+        if self._durability is Durability.FSYNC:
+            try:
+                sync_wal(self._path)
+            except OSError as error:
+                raise StoreUnavailableError(
+                    store=self._name, attempted="sync the WAL", reason=str(error)
+                ) from error
 
     async def aclose(self) -> None:
         """Write what waits, and close every connection; not to be hurried by a cancellation.

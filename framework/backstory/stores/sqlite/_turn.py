@@ -45,7 +45,11 @@ class WriteTurn:
         self._store = store
         self._timeout_seconds = timeout_seconds
         self._turn = open_beside(path, "turn")
-        self._queue = open_beside(path, "queue")
+        try:
+            self._queue = open_beside(path, "queue")
+        except OSError:
+            os.close(self._turn)
+            raise
 
     def close(self) -> None:
         """Let go of the files; they stay, since another process may have them open."""

@@ -69,6 +69,7 @@ class Writer:
         durability: Durability,
         turn: WriteTurn,
         written: Callable[[LogHead], None],
+        sync: Callable[[], None],
         committed: Callable[[int], None],
     ) -> None:
         """Make a writer; `open` starts it.
@@ -81,6 +82,7 @@ class Writer:
             turn: Held while anything is written.
             written: Called with the new head after every COMMIT, on the connection's thread, while
                 the turn is held.
+            sync: Called there before repetitions are answered, when nothing was written.
             committed: Called with the new position after every group, in the event loop.
         """
         self._store = store
@@ -89,6 +91,7 @@ class Writer:
         self._durability = durability
         self._turn_to_write = turn
         self._written = written
+        self._sync = sync
         self._committed = committed
         self._queue: deque[tuple[Batch, asyncio.Future[Answer]]] = deque()
         self._wanted = asyncio.Event()
@@ -172,6 +175,10 @@ class Writer:
         settlement = _in_transaction(commit, db)
         if settlement.events:
             self._written(settlement.log)
+        elif any(not isinstance(answer, Exception) for answer in settlement.answers):
+            # Repetitions: COMMIT has written nothing, and synced nothing, and what is repeated may
+            # be of a process that was killed before it did.
+            self._sync()
         return settlement
 
     async def _discard(self) -> None:

@@ -1,0 +1,5 @@
+SELECT hash, position
+FROM events
+WHERE stream_id = ? AND version = ?
+ORDER BY position
+LIMIT 1

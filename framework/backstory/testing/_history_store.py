@@ -1,0 +1,238 @@
+"""A store that has a witness: what it is asked and what it answers goes into a history.
+
+It stands in front of any other store and changes nothing. A program that is handed one writes its
+history by itself: every append, whoever makes it; every read of the log and every subscription,
+those of projectors too; checkpoints; openings; and errors. Reads of single streams, snapshots and
+statistics are passed on, and only their errors noted.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+
+from backstory._commit import Batch, Receipt
+from backstory._filter import EVERY_EVENT, EventFilter
+from backstory._limits import check_integer
+from backstory._recorded import RecordedEvent
+from backstory._snapshot import Checkpoint, Snapshot
+from backstory._statistics import StoreStatistics
+from backstory._store import (
+    EventStore,
+    LogSeal,
+    SealedEvent,
+    StreamInfo,
+    StreamRead,
+    check_bounds,
+    check_filter,
+)
+from backstory._subscription import Log, LogRead, Page, Subscription
+from backstory.testing._history import HistoryWriter
+
+T = TypeVar("T")
+
+
+class WitnessedStore(EventStore):
+    """A store in front of another, which writes down what is asked and answered.
+
+        with HistoryWriter(path) as history:
+            async with WitnessedStore(SQLiteStore("story.db"), history) as store:
+                async with Backstory(store, projections=[Sales]) as story:
+                    ...
+
+    It can be used wherever a store can.
+    """
+
+    def __init__(self, store: EventStore, history: HistoryWriter) -> None:
+        """Put a store behind this one.
+
+        Args:
+            store: Any store; opened and closed through this one.
+            history: Where to write.
+        """
+        self.capabilities = store.capabilities
+        self._store = store
+        self._history = history
+
+    async def read_log(
+        self,
+        *,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Iterate over the events of the whole store; as `EventStore.read_log`."""
+        check_integer("after_position", after_position, least=0)
+        check_filter(where)
+        check_bounds(until_position=until_position, limit=limit)
+        read = LogRead(after_position, until_position, where, backward, 0)
+        number = self._history.followed(read, limit=limit, is_live=False)
+        events = super().read_log(
+            after_position=after_position,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+            limit=limit,
+        )
+        async for recorded in events:
+            self._history.received(number, recorded)
+            yield recorded
+        self._history.ended(number)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *, after_position: int = 0, where: EventFilter = EVERY_EVENT
+    ) -> AsyncGenerator[Subscription]:
+        """Open a subscription; as `EventStore.subscribe`."""
+        check_integer("after_position", after_position, least=0)
+        check_filter(where)
+        subscription = _WitnessedSubscription(
+            self, self._history, after_position=after_position, where=where
+        )
+        try:
+            yield subscription
+        finally:
+            subscription.stop()
+
+    async def open(self) -> None:
+        """Open the store behind, and note where its log ends."""
+        begun_at_ns = self._history.opening()
+        try:
+            await self._store.open()
+            head = await self._store.head()
+        except BaseException as error:
+            self._history.not_opened(begun_at_ns, error)
+            with anyio.CancelScope(shield=True):
+                await self._store.aclose()
+            raise
+        self._history.opened(begun_at_ns, head=head)
+
+    async def aclose(self) -> None:
+        """Close the store behind."""
+        await self._call("aclose", self._store.aclose)
+
+    async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
+        """Append a batch, all or nothing."""
+        number = self._history.invoked(batch)
+        try:
+            receipts = await self._store.commit(batch)
+        except BaseException as error:
+            self._history.not_done(number, error)
+            raise
+        self._history.done(number, receipts)
+        return receipts
+
+    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before."""
+        await self._call("put_checkpoint", self._store.put_checkpoint, checkpoint)
+        self._history.checkpointed(checkpoint)
+
+    async def get_checkpoint(self, projection: str) -> Checkpoint | None:
+        """Return a projection's checkpoint, or None."""
+        checkpoint = await self._call("get_checkpoint", self._store.get_checkpoint, projection)
+        if checkpoint is not None:
+            self._history.checkpointed(checkpoint)
+        return checkpoint
+
+    async def drop_checkpoint(self, projection: str) -> None:
+        """Forget a projection's checkpoint."""
+        await self._call("drop_checkpoint", self._store.drop_checkpoint, projection)
+
+    async def read_page(self, read: LogRead) -> Page:
+        """Return the next events of the log that match."""
+        return await self._call("read_page", self._store.read_page, read)
+
+    async def read_stream_page(self, read: StreamRead) -> Page:
+        """Return the next events of a stream that match."""
+        return await self._call("read_stream_page", self._store.read_stream_page, read)
+
+    async def find_event(self, event_id: str) -> RecordedEvent | None:
+        """Return the event with an id, or None."""
+        return await self._call("find_event", self._store.find_event, event_id)
+
+    async def list_streams(
+        self, category: str | None, after_stream_id: str, limit: int
+    ) -> list[StreamInfo]:
+        """Return the next streams behind an id, in the order of their bytes."""
+        return await self._call(
+            "list_streams", self._store.list_streams, category, after_stream_id, limit
+        )
+
+    async def head(self) -> int:
+        """Return the last position of the log; 0 when it is empty."""
+        return await self._call("head", self._store.head)
+
+    async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
+        """Return the next events of the log with what seals them."""
+        return await self._call(
+            "read_sealed_page", self._store.read_sealed_page, after_position, limit
+        )
+
+    async def read_seal(self) -> LogSeal:
+        """Return which log it is, and where it ends."""
+        return await self._call("read_seal", self._store.read_seal)
+
+    async def check_engine(self) -> list[str]:
+        """Let the store's engine check itself; return what it finds."""
+        return await self._call("check_engine", self._store.check_engine)
+
+    async def try_own(self, name: str) -> bool:
+        """Tell whether this store is the one that owns a name."""
+        return await self._call("try_own", self._store.try_own, name)
+
+    async def statistics(self) -> StoreStatistics:
+        """Return what the store holds, in numbers."""
+        return await self._call("statistics", self._store.statistics)
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return when the log may have events beyond a position."""
+        await self._call("wait_beyond", self._store.wait_beyond, position)
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot."""
+        await self._call("put_snapshot", self._store.put_snapshot, snapshot)
+
+    async def get_snapshot(
+        self, stream_id: str, fingerprint: str, until_version: int
+    ) -> Snapshot | None:
+        """Return the newest snapshot that fits, or None."""
+        return await self._call(
+            "get_snapshot", self._store.get_snapshot, stream_id, fingerprint, until_version
+        )
+
+    async def drop_snapshots(self, stream_id: str | None) -> int:
+        """Delete the snapshots of a stream, or all; return how many there were."""
+        return await self._call("drop_snapshots", self._store.drop_snapshots, stream_id)
+
+    async def _call(self, verb: str, method: Callable[..., Awaitable[T]], *arguments: object) -> T:
+        try:
+            return await method(*arguments)
+        except Exception as error:
+            self._history.failed(verb, error)
+            raise
+
+
+class _WitnessedSubscription(Subscription):
+    """A subscription that writes down what it hands out."""
+
+    def __init__(
+        self, log: Log, history: HistoryWriter, *, after_position: int, where: EventFilter
+    ) -> None:
+        super().__init__(log, after_position=after_position, where=where)
+        read = LogRead(after_position, None, where, backward=False, limit=0)
+        self._history = history
+        self._number = history.followed(read, limit=None, is_live=True)
+
+    async def __anext__(self) -> RecordedEvent:
+        recorded = await super().__anext__()
+        self._history.received(self._number, recorded)
+        return recorded
+
+    async def read(self) -> Page | None:
+        page = await super().read()
+        for recorded in () if page is None else page.events:
+            self._history.received(self._number, recorded)
+        return page

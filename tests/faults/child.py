@@ -1,0 +1,27 @@
+"""Programs of this folder as real processes."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from tests.integration.process import environment
+
+FOLDER: Final = Path(__file__).parent
+
+
+def command(program: str, *arguments: object) -> list[str]:
+    """Return how a program of this folder is started."""
+    return [sys.executable, "-W", "error", str(FOLDER / program), *map(str, arguments)]
+
+
+async def finish(program: str, *arguments: object) -> list[Any]:
+    """Run a program to its end; return the lines that it wrote, as JSON.
+
+    Raises:
+        AssertionError: It failed; the message holds what it said.
+    """
+    done = await anyio.run_process(command(program, *arguments), env=environment(), check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return [json.loads(line) for line in done.stdout.splitlines()]
