@@ -56,7 +56,7 @@ async def family(store: EventStore) -> Family:
         ("b", "command-1"),
         ("a.2", "a"),
         ("b.1", "b"),
-        ("loner", "command-2"),
+        ("single", "command-2"),
         ("a.1.x", "a.1"),
         ("b.1.x", "b.1"),
         ("a.2.x", "a.2"),

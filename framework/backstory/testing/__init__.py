@@ -1,4 +1,4 @@
-"""What tests of a program built on Backstory need: specifications, a clock, a store that fails.
+"""What tests of a program built on Backstory need: specifications, failures, simulations.
 
 The names stand in the order in which one meets them. None of them needs pytest; only the tests that
 every store must pass do, and they have a door of their own, `backstory.testing.store_contract`.

@@ -103,7 +103,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         **options: Any,
     ) -> SimulatedTask:
         self._task_count += 1
-        options["name"] = options.get("name") or f"task {self._task_count}"
+        options["name"] = options.get("name") or "task"  # asyncio counts over all loops
         return SimulatedTask(coro, number=self._task_count, loop=self, **options)
 
     def _step(self) -> None:

@@ -6,6 +6,7 @@ to another run as a plan. How long a delay is depends on seed and number alone: 
 fault does not change the others.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, Never, TypeVar, cast, get_args
@@ -22,6 +23,7 @@ from backstory._snapshot import Checkpoint, Snapshot
 from backstory._store import EventStore, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory.testing._faulty_store import FaultyStore, StoreCall, Verb
+from backstory.testing._simulated_loop import SimulatedTask
 
 T = TypeVar("T")
 
@@ -163,7 +165,7 @@ class TracedCall(Struct, frozen=True, kw_only=True):
     life: int
     """Which life of the program made it; from 1."""
     task: str
-    """The task that made it."""
+    """The task that made it: its name and its number."""
     verb: Verb
     """What was asked for."""
     subject: str
@@ -173,7 +175,7 @@ class TracedCall(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return (
-            f"{self.number:>5} {self.seconds:>8.3f} s  life {self.life}  {self.task:<12} "
+            f"{self.number:>5} {self.seconds:>8.3f} s  life {self.life}  {self.task:<14} "
             f"{self.verb} {self.subject} → {self.outcome}"
         )
 
@@ -242,7 +244,8 @@ class SimulatedStore(FaultyStore):
         if call.fault == "crash":
             await self._crash(call.verb)
         answer = await self._act(call, method)
-        call.done = _in_short(answer)
+        is_none = answer is None and call.verb.startswith(("find", "get"))
+        call.done = "none" if is_none else _in_short(answer)
         if call.fault == "crash_done":
             await self._crash(call.verb)
         if call.fault == "lose_answer":
@@ -293,7 +296,7 @@ class _Call:
             number=self.number,
             seconds=anyio.current_time(),
             life=life,
-            task=_own_name(anyio.get_current_task().name or ""),
+            task=_task_in_short(),
             verb=self.verb,
             subject=self._subject(),
             outcome=self.done if is_plain else f"{struck}{self.outcome} ({self.done})",
@@ -305,9 +308,11 @@ class _Call:
         return ", ".join("all" if value is None else _in_short(value) for value in said)
 
 
-def _own_name(name: str) -> str:
-    """Return the function's own name where anyio calls a task by the full one."""
-    return name.rpartition(".")[2]
+def _task_in_short() -> str:
+    """Return a name and the number of the task that runs."""
+    task = cast("SimulatedTask", asyncio.current_task())  # nothing else runs in a simulated loop
+    # anyio calls a task by the full name of its function.
+    return f"{task.get_name().rpartition('.')[2]} {task.number}"
 
 
 def _append_in_short(part: StreamAppend) -> str:
@@ -331,6 +336,7 @@ def _receipt_in_short(receipt: Receipt) -> str:
 
 _IN_SHORT: Final[Mapping[type, Callable[[Any], str]]] = {
     type(None): lambda _: "done",
+    str: lambda text: shorten(text).strip("'"),
     tuple: lambda values: " and ".join(map(_in_short, values)),
     Batch: lambda batch: " and ".join(map(_append_in_short, batch.appends)),
     LogRead: _log_read_in_short,

@@ -433,7 +433,7 @@ def _smallest(
     """
     left_count = _SMALLER_RUN_COUNT_MAX
     size = len(failure.plan)
-    while size and left_count:
+    while size and left_count > 0:
         numbers = sorted(failure.plan)
         for first in range(0, len(numbers), size):
             left_out = numbers[first : first + size]
