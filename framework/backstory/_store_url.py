@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
 
+from backstory._clock import Clock
 from backstory._commit import Durability
 from backstory._errors import ConfigurationError
 from backstory._store import EventStore
@@ -62,30 +63,37 @@ def parse_store_url(url: str) -> StoreURL:
     return StoreURL(parts.scheme, unquote(parts.netloc + parts.path), dict(pairs), url)
 
 
-def store_of(url: str, *, read_only: bool = False) -> EventStore:
+def store_of(url: str, *, read_only: bool = False, clock: Clock | None = None) -> EventStore:
     """Return the store of a URL, not yet opened.
 
     Args:
         url: The URL.
         read_only: Refuse to write, and to create what does not exist.
+        clock: What events are recorded at, for the stores that come with Backstory; the store's
+            own clock by default.
 
     Raises:
-        ConfigurationError: The URL names no store that is installed, or a setting it does not have.
+        ConfigurationError: The URL names no store that is installed, or a setting it does not have,
+            or a store that takes no clock.
     """
     parsed = parse_store_url(url)
     if parsed.scheme in _OPENERS:
-        return _OPENERS[parsed.scheme](parsed, read_only)
+        return _OPENERS[parsed.scheme](parsed, read_only, clock)
     for entry_point in entry_points(group="backstory.stores", name=parsed.scheme):
+        if clock is not None:
+            raise ConfigurationError(
+                f"store URL {url!r}: a store for {parsed.scheme!r} takes no clock"
+            )
         opener = cast("StoreOpener", entry_point.load())
         return opener(parsed, read_only)
     known = ", ".join(sorted(_OPENERS))
     raise ConfigurationError(f"store URL {url!r}: no store for {parsed.scheme!r}; known: {known}")
 
 
-def _open_in_memory(url: StoreURL, _read_only: bool) -> EventStore:  # noqa: FBT001 - called with the opener's two arguments
+def _open_in_memory(url: StoreURL, _read_only: bool, clock: Clock | None) -> EventStore:  # noqa: FBT001 - called with the opener's arguments
     if url.path or url.settings:
         raise ConfigurationError(f"store URL {url.text!r}: write 'memory://' and nothing more")
-    store: EventStore = import_module("backstory.stores.in_memory").InMemoryStore()
+    store: EventStore = import_module("backstory.stores.in_memory").InMemoryStore(clock=clock)
     return store
 
 
@@ -103,7 +111,7 @@ _SQLITE_SETTINGS: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-def _open_sqlite(url: StoreURL, read_only: bool) -> EventStore:  # noqa: FBT001 - as above
+def _open_sqlite(url: StoreURL, read_only: bool, clock: Clock | None) -> EventStore:  # noqa: FBT001 - as above
     if not url.path.startswith("/") or not (path := url.path[1:]):
         raise ConfigurationError(
             f"store URL {url.text!r}: write three slashes and a file, as in 'sqlite:///story.db'"
@@ -112,7 +120,7 @@ def _open_sqlite(url: StoreURL, read_only: bool) -> EventStore:  # noqa: FBT001 
         raise ConfigurationError(f"store URL {url.text!r}: for a store in memory write 'memory://'")
     settings = _read_settings(url, _SQLITE_SETTINGS)
     sqlite = import_module("backstory.stores.sqlite")
-    store: EventStore = sqlite.SQLiteStore(path, read_only=read_only, **settings)
+    store: EventStore = sqlite.SQLiteStore(path, read_only=read_only, clock=clock, **settings)
     return store
 
 
@@ -130,4 +138,7 @@ def _read_settings(url: StoreURL, known: dict[str, Callable[[str], Any]]) -> dic
     return settings
 
 
-_OPENERS: Final[dict[str, StoreOpener]] = {"memory": _open_in_memory, "sqlite": _open_sqlite}
+_OPENERS: Final[dict[str, Callable[[StoreURL, bool, Clock | None], EventStore]]] = {
+    "memory": _open_in_memory,
+    "sqlite": _open_sqlite,
+}

@@ -20,6 +20,8 @@ PAGES = [
     "docs/how-to/trace-an-event.md",
     "docs/how-to/check-before-you-deploy.md",
     "docs/how-to/move-events-between-stores.md",
+    "docs/how-to/verify-a-store.md",
+    "docs/how-to/salvage-a-damaged-store.md",
 ]
 PROGRAM = 'set -e\nbackstory() { "$PYTHON" -m backstory "$@"; }\n'
 

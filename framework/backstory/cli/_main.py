@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points, version
-from io import TextIOWrapper
 from typing import Any, Final
 
 import click
@@ -15,10 +14,12 @@ from backstory.cli._completion import COMPLETE_VARIABLE, PROGRAM, completion
 from backstory.cli._event import event
 from backstory.cli._log import log
 from backstory.cli._output import printable
+from backstory.cli._salvage import salvage
 from backstory.cli._state import state
 from backstory.cli._stats import stats
 from backstory.cli._stream import stream
 from backstory.cli._streams import streams
+from backstory.cli._verify import verify
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
@@ -28,7 +29,7 @@ _SECTIONS: Final = {
     "What happened": ("log", "stream", "event"),
     "What there is": ("show", "state", "streams", "stats"),
     "Into a store and out of it": ("import", "export"),
-    "Care": ("check-compat", "completion"),
+    "Care": ("verify", "salvage", "check-compat", "completion"),
 }
 """Where the help lists a command; one that stands nowhere is listed behind them."""
 
@@ -119,7 +120,10 @@ def backstory() -> None:
     """  # noqa: D301 - \b keeps click from wrapping
 
 
-for command in (log, stream, event, state, streams, stats, check_compat, completion):
+for command in (
+    *(log, stream, event, state, streams, stats),
+    *(verify, salvage, check_compat, completion),
+):
     backstory.add_command(command)
 
 
@@ -129,9 +133,9 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    if isinstance(sys.stdout, TextIOWrapper):
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
         # What the terminal's encoding has not is escaped, as on standard error.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        reconfigure(errors="backslashreplace")
     try:
         code = backstory.main(
             # By name, so that `python -m backstory` is the same program.

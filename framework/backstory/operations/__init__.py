@@ -1,4 +1,4 @@
-"""What one does with a whole store: verify it, check it against today's classes, move its events."""
+"""Work on a whole store: verify and salvage it, check it against today's classes, move events."""
 
 # ruff: noqa: RUF022 - __all__ is a table of contents
 

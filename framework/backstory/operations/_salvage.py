@@ -27,7 +27,7 @@ from backstory.operations._verification import BEFORE_ALL, read_seal
 
 _BATCH_EVENT_COUNT: Final = 500
 _BATCH_BYTES: Final = 7_000_000
-_STREAM_COUNT_MAX: Final = 1_000
+CUT_STREAM_COUNT_MAX: Final = 1_000
 _PROGRESS_EVENT_COUNT: Final = 1_000
 
 
@@ -154,7 +154,7 @@ class _Copy:
     def _leave(self, recorded: RecordedEvent) -> None:
         self._is_cut = True
         self._left_count += 1
-        if len(self._cut_streams) < _STREAM_COUNT_MAX:
+        if len(self._cut_streams) < CUT_STREAM_COUNT_MAX:
             self._cut_streams.setdefault(recorded.stream_id, recorded.version - 1)
 
     async def _gather(self, sealed: SealedEvent) -> None:

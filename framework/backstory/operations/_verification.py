@@ -123,6 +123,12 @@ async def read_seal(store: EventStore) -> tuple[LogSeal | None, list[Damage]]:
         return None, [Damage(DamageKind.END, error.reason)]
 
 
+async def last_position(store: EventStore) -> int:
+    """Return the last position of a store, as it says itself; 0 where that cannot be read."""
+    seal, _ = await read_seal(store)
+    return 0 if seal is None else seal.head.position
+
+
 async def _begun(store: EventStore, after_position: int) -> Examination:
     """Return an examination that goes on behind a position."""
     if not after_position:
