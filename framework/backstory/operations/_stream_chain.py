@@ -43,7 +43,7 @@ class StreamChains:
         """
         recorded, stored = sealed.recorded, sealed.hash
         seen = self._seen.pop(recorded.stream_id, None)
-        given = [event_hash(before, recorded) for before in _befores(sealed, seen)]
+        given = [event_hash(before, recorded) for before in _earlier(sealed, seen)]
         reasons = [*_order_reasons(sealed, seen)]
         hashes: tuple[bytes, ...] = (stored,)
         if stored not in given:
@@ -60,15 +60,15 @@ class StreamChains:
             del self._seen[next(iter(self._seen))]
 
 
-def _befores(sealed: SealedEvent, seen: _Seen | None) -> dict[bytes, None]:
+def _earlier(sealed: SealedEvent, seen: _Seen | None) -> dict[bytes, None]:
     """Return what may be the hash of the event before, each once; empty where it is not there."""
     version = sealed.recorded.version
     if version == 1:
         return {NO_HASH: None}
-    befores = {} if sealed.hash_before is None else {sealed.hash_before: None}
+    earlier = {} if sealed.hash_before is None else {sealed.hash_before: None}
     if seen is not None and seen.version == version - 1:
-        befores |= dict.fromkeys(seen.hashes)
-    return befores
+        earlier |= dict.fromkeys(seen.hashes)
+    return earlier
 
 
 def _hash_reason(sealed: SealedEvent, given: list[bytes]) -> Reason:

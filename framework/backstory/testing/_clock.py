@@ -12,6 +12,8 @@ class ManualClock:
         clock = ManualClock()
         store = InMemoryStore(clock=clock)
         clock.advance(60)
+
+    A store that is made with it records events at the moment that it shows.
     """
 
     def __init__(self, moment: datetime = START) -> None:
