@@ -173,10 +173,13 @@ class SQLiteStore(EventStore):
             raise
 
     async def _open(self) -> None:
-        if self._read_only:
-            self._check_exists()
-        else:
-            self._check_whether_gone()
+        try:
+            self._find()
+        except OSError as error:
+            raise StoreUnavailableError(
+                store=self._name, attempted="find the file", reason=str(error)
+            ) from error
+        if not self._read_only:
             self._create()
         with translated(self._name, "open"):
             # A look that cannot write comes first: a file that is not ours is left as it is.
@@ -256,6 +259,19 @@ class SQLiteStore(EventStore):
         elif seal.head.position:
             log.warning("head.missing", **{POSITION: seal.head.position})
         return seal.incarnation
+
+    def _find(self) -> None:
+        if self._path.exists():
+            # Through links, as SQLite goes: by whatever name, what lies beside it lies beside it.
+            self._path = self._path.resolve()
+            # SQLite would open it all the same, for reading. Not tried by opening it: to close a
+            # file again takes SQLite's own locks from it, wherever this process has them.
+            if not (self._read_only or os.access(self._path, os.W_OK)):
+                raise PermissionError(f"{self._path} may not be written; open it read-only")
+        if self._read_only:
+            self._check_exists()
+        else:
+            self._check_whether_gone()
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
         if not schema_version(db, self._name):
