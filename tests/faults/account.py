@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-
 from tests.faults.table import Outcome, rewrite
 
 

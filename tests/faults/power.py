@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -108,9 +109,7 @@ class Disk:
             content: Where its content is.
         """
         self._folder = str(folder)
-        self._names = {
-            file.name: _File(bytearray(file.read_bytes())) for file in content.iterdir()
-        }
+        self._names = {file.name: _File(bytearray(file.read_bytes())) for file in content.iterdir()}
         self._durable_names = dict(self._names)
         self._pending_names: list[tuple[str, _File | None]] = []
 
@@ -181,6 +180,6 @@ def _torn(operation: Operation, chance: random.Random) -> Sequence[Operation]:
     bounds = [begin, *range((begin // SECTOR + 1) * SECTOR, end, SECTOR), end]
     return [
         Operation("write", operation.path, low, operation.data[low - begin : high - begin])
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in pairwise(bounds)
         if chance.random() < 0.5
     ]

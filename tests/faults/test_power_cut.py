@@ -1,7 +1,5 @@
 """The power goes while a store is written to: what was not synced is lost, torn or reordered."""
 
-# ruff: noqa: ASYNC240 - the files are small, and nothing else is to go on meanwhile
-
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -180,8 +178,6 @@ async def test_receipt_of_a_repetition_is_as_durable_as_the_first(
 
         for moment, one in enumerate(operations, 1):
             if moment > first and recording.is_answer(one):
-                path, histories = recording.cut_power(
-                    operations[:moment], folder / "left", chance
-                )
+                path, histories = recording.cut_power(operations[:moment], folder / "left", chance)
                 faults.count()
                 await check_after(path, *histories)

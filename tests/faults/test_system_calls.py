@@ -1,7 +1,5 @@
 """Every system call of a workload that appends and checkpoints is made to fail, or to kill."""
 
-# ruff: noqa: ASYNC240 - the files are small, and nothing else is to go on meanwhile
-
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,9 +104,7 @@ async def test_kill_while_the_file_is_made_leaves_one_that_opens(tmp_path: Path,
 @pytest.mark.fault(7, without="an error of COMMIT is told as unknown")
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EINTR"])
 @pytest.mark.parametrize("call", CALLS)
-async def test_error_at_each_call_is_told_and_passes(
-    tmp_path: Path, call: str, error: str
-) -> None:
+async def test_error_at_each_call_is_told_and_passes(tmp_path: Path, call: str, error: str) -> None:
     rounds = Rounds(tmp_path, call, f"error={error}")
 
     await rounds.run()

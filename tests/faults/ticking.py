@@ -1,6 +1,6 @@
 """Appends to an SQLite store, and measures how long its event loop stands still meanwhile.
 
-    ticking.py PATH APPENDS
+ticking.py PATH APPENDS
 """
 
 import json
@@ -29,6 +29,7 @@ async def main(path: str, append_count: str) -> None:
             await anyio.sleep(TICK_SECONDS)
             pauses.append(time.monotonic() - begun_at)
 
+    seconds = 0.0
     async with SQLiteStore(path) as store, anyio.create_task_group() as group:
         group.start_soon(tick)
         begun_at = time.monotonic()
@@ -42,4 +43,4 @@ async def main(path: str, append_count: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(main, sys.argv[1], sys.argv[2])

@@ -173,10 +173,12 @@ def simulate(
 class Simulation:
     """One run of a scenario under one seed.
 
-    simulation = Simulation(TwoBuyers, seed=17)
-    simulation.run()
-    for call in simulation.trace:
-        print(call)
+        simulation = Simulation(TwoBuyers, seed=17)
+        simulation.run()
+        for call in simulation.trace:
+            print(call)
+
+    The same seed gives the same run, in every process.
     """
 
     def __init__(

@@ -303,6 +303,43 @@ async def test_event_that_was_put_in_is_named(store: ForgedStore) -> None:
     assert damage[1].evidence == "it was written at position 7"
 
 
+async def test_every_event_behind_one_that_was_put_in_is_named_with_where_it_was() -> None:
+    async with ForgedStore() as store:
+        await store.append("note-1", noted(*map(str, range(200))), expected_version=0)
+        await store.learn()
+        strange = replace(store.rows[1].recorded, stream_id="note-strange", version=1)
+        row = SealedEvent(strange, event_hash(NO_HASH, strange), b"x" * 32, None, None)
+        store.rows[1:] = [row, *(moved(row, 1) for row in store.rows[1:])]
+        store.seal_anew()
+
+        damage = [d for d in await found_in(store) if d.what is DamageKind.MOVED]
+
+    assert [d.evidence for d in damage] == [
+        f"it was written at position {position}" for position in range(2, 200)
+    ]
+
+
+async def test_damaged_position_at_the_end_of_a_page_leads_past_nothing() -> None:
+    class TreeStore(ForgedStore):
+        """Leads by where a row is, and not by what it says, as the tree of a file does."""
+
+        async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
+            return self.rows[max(after_position, 0) :][:limit]
+
+    async with TreeStore() as store:
+        for _ in range(2):
+            await store.append("note-1", noted(*map(str, range(1_000))), expected_version=ANY)
+        await store.learn()
+        store.rows[999] = moved(store.rows[999], 999_000)
+
+        verification = await verify(store)
+
+    assert verification.event_count == 2_000
+    damage = verification.damage[-1]
+    assert (damage.what, damage.position) == (DamageKind.MOVED, 1_000_000)
+    assert damage.evidence == "it was written at position 1000"
+
+
 def moved(row: SealedEvent, by: int) -> SealedEvent:
     return replace(row, recorded=replace(row.recorded, position=row.recorded.position + by))
 
