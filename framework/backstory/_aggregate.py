@@ -313,7 +313,7 @@ class Aggregate(_Booked, Struct, kw_only=True, metaclass=AggregateMeta):
         emitted = emitted_event(event)
         handler = self.handlers.get(event.event_type)
         if handler is not None:
-            handler(self, emitted.event, None)
+            handler.method(self, emitted.event)
         self._book.emitted.append(emitted)
         self._book.version += 1
 
@@ -354,21 +354,22 @@ def evolve(aggregate: Aggregate, *events: RecordedEvent) -> None:
     """
     handlers, book = aggregate.handlers, book_of(aggregate)
     for recorded in events:
-        if recorded.version != book.version + 1:
+        version = book.version + 1
+        if recorded.version != version:
             raise CorruptLogError(
                 where=f"stream {recorded.stream_id!r}",
                 position=recorded.position,
-                reason=f"version {recorded.version} follows version {book.version}",
+                reason=f"version {recorded.version} follows version {version - 1}",
             )
         handler = handlers.get(recorded.type)
         if handler is None:
             if not is_known(recorded.type, recorded.schema_version):
                 _meet_unknown(aggregate, recorded)
-        elif isinstance(event := decode(recorded), RawEvent):
+        elif type(event := decode(recorded)) is RawEvent:
             _meet_unknown(aggregate, recorded)
         else:
-            handler(aggregate, event, None)
-        book.version = recorded.version
+            handler.method(aggregate, event)
+        book.version = version
 
 
 def _meet_unknown(aggregate: Aggregate, recorded: RecordedEvent) -> None:

@@ -7,8 +7,9 @@ that an event nobody asks for is never decoded.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast, overload
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast, overload
 
+from backstory._codec import decode
 from backstory._errors import ConfigurationError, UnknownEventTypeError
 from backstory._events import Event, RawEvent, names_of
 from backstory._recorded import RecordedEvent
@@ -19,8 +20,14 @@ E2 = TypeVar("E2", bound=Event)
 E3 = TypeVar("E3", bound=Event)
 EventT = TypeVar("EventT", bound=Event)
 
-Handler = Callable[[Any, Event, RecordedEvent | None], None]
-"""A handler as it is called: `recorded` is None while a command is being decided."""
+
+class Handler(NamedTuple):
+    """What a class does with an event. A tuple, because it is taken apart for every event."""
+
+    method: Callable[..., None]
+    takes_recorded: bool
+    """Whether it takes the recorded event behind the event; an aggregate's never does."""
+
 
 UNKNOWN: Final = ""
 """Where the handler of `RawEvent` is found among the handlers: no event has this type."""
@@ -127,7 +134,7 @@ def _own_handlers(cls: type) -> dict[str, Handler]:
                     raise ConfigurationError(
                         f"{cls.__name__}: {event_type!r} has two handlers; keep one"
                     )
-                own[event_type] = _handler(member)
+                own[event_type] = Handler(member, member.takes_recorded)
     return own
 
 
@@ -143,12 +150,16 @@ def fold_event(state: Any, handlers: Mapping[str, Handler], recorded: RecordedEv
     handler = handlers.get(recorded.type)
     if handler is None:
         return
-    event = recorded.data
-    if isinstance(event, RawEvent):
+    method, takes_recorded = handler
+    # Kept with the recorded event only where the handler gets that, and may ask for it again.
+    event = recorded.data if takes_recorded else decode(recorded)
+    if type(event) is RawEvent:
         # A newer schema version of a type that was asked for: what it says would be a guess.
         meet_unknown(state, handlers, recorded)
+    elif takes_recorded:
+        method(state, event, recorded)
     else:
-        handler(state, event, recorded)
+        method(state, event)
 
 
 def meet_unknown(state: Any, handlers: Mapping[str, Handler], recorded: RecordedEvent) -> None:
@@ -163,14 +174,7 @@ def meet_unknown(state: Any, handlers: Mapping[str, Handler], recorded: Recorded
         raise UnknownEventTypeError(
             event_type=recorded.type, stream_id=recorded.stream_id, version=recorded.version
         )
-    handler(state, recorded.data, recorded)
-
-
-def _handler(method: Any) -> Handler:
-    if method.takes_recorded:
-        return cast("Handler", method)
-
-    def without_recorded(self: Any, event: Event, _recorded: RecordedEvent | None) -> None:
-        method(self, event)
-
-    return without_recorded
+    if handler.takes_recorded:
+        handler.method(state, recorded.data, recorded)
+    else:
+        handler.method(state, recorded.data)

@@ -5,8 +5,9 @@ that has not. Both carry their data as JSON: a store needs no class to keep an e
 that passes events on pays for no decoding. `RecordedEvent` decodes on first use.
 """
 
+from copy import copy
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +26,12 @@ from backstory._errors import InvalidInputError
 from backstory._events import Event, Metadata, check_metadata, own_tags, tagged
 from backstory._ids import check_event_id, parse_event_id, split_stream_id
 from backstory._limits import EVENT_BYTES_MAX, check_event_type, check_integer, shorten
+
+
+def _check_size(event_type: str, data_json: bytes, metadata_json: bytes) -> None:
+    if (size := len(data_json) + len(metadata_json)) > EVENT_BYTES_MAX:
+        reason = f"has {size:,} bytes with its metadata, at most {EVENT_BYTES_MAX:,} are allowed"
+        raise InvalidInputError(argument="event", found=event_type, reason=reason)
 
 
 class NewEvent(Struct, frozen=True):
@@ -64,14 +71,10 @@ class NewEvent(Struct, frozen=True):
         if self.tags != metadata.tags:
             reason = "must be those of the metadata"
             raise InvalidInputError(argument="tags", found=shorten(self.tags), reason=reason)
-        if (size := len(self.data_json) + len(self.metadata_json)) > EVENT_BYTES_MAX:
-            reason = (
-                f"has {size:,} bytes with its metadata, at most {EVENT_BYTES_MAX:,} are allowed"
-            )
-            raise InvalidInputError(argument="event", found=self.type, reason=reason)
+        _check_size(self.type, self.data_json, self.metadata_json)
 
-    @classmethod
-    def of(cls, event: Event, *, event_id: object, metadata: Metadata | None = None) -> Self:
+    @staticmethod
+    def of(event: Event, *, event_id: object, metadata: Metadata | None = None) -> "NewEvent":
         """Return a new event that says what `event` says, with the tags that it has by itself.
 
         Args:
@@ -83,14 +86,9 @@ class NewEvent(Struct, frozen=True):
             EncodeError: The event or its metadata would not come back equal, or is too large.
             InvalidInputError: The id is no UUID, or the metadata is outside the limits.
         """
-        data_json, copy = encode(event)
-        return cls.raw(
-            event.event_type,
-            data_json,
-            event_id=event_id,
-            schema_version=event.schema_version,
-            metadata=tagged(metadata or Metadata(), own_tags(copy)),
-        )
+        data_json, as_read = encode(event)
+        metadata = tagged(metadata or Metadata(), own_tags(as_read))
+        return new_event(as_read, data_json, event_id=event_id, metadata=metadata)
 
     @classmethod
     def raw(
@@ -114,6 +112,30 @@ class NewEvent(Struct, frozen=True):
         metadata_json = encode_metadata(metadata, event_type=type)
         id = parse_event_id(event_id)
         return cls(id, type, schema_version, data_json, metadata_json, metadata.tags)
+
+
+_BLANK: Final = NewEvent("00000000-0000-7000-8000-000000000000", "blank", 1, b"{}", b"{}")
+
+
+def new_event(event: Event, data_json: bytes, *, event_id: object, metadata: Metadata) -> NewEvent:
+    """Return a new event of what `encode` gave, which is not checked once more.
+
+    Raises:
+        EncodeError: The metadata would not come back equal, or is too large.
+        InvalidInputError: The id is no UUID, or the metadata is outside the limits.
+    """
+    check_metadata(metadata)
+    metadata_json = encode_metadata(metadata, event_type=event.event_type)
+    _check_size(event.event_type, data_json, metadata_json)
+    # A copy is made without __post_init__, whose checks cost more than all the rest.
+    new = copy(_BLANK)
+    force_setattr(new, "event_id", parse_event_id(event_id))
+    force_setattr(new, "type", event.event_type)
+    force_setattr(new, "schema_version", event.schema_version)
+    force_setattr(new, "data_json", data_json)
+    force_setattr(new, "metadata_json", metadata_json)
+    force_setattr(new, "tags", metadata.tags)
+    return new
 
 
 class _Decoded:

@@ -47,7 +47,7 @@ from backstory._handlers import fold_event
 from backstory._ids import IdSource, TimeOrderedIds, derive_event_id, stream_id_of
 from backstory._limits import METADATA_ID_BYTES_MAX, check_integer, check_text
 from backstory._logging import ATTEMPT, DECISION, STREAM_ID, VERSION, log
-from backstory._recorded import NewEvent, RecordedEvent
+from backstory._recorded import NewEvent, RecordedEvent, new_event
 from backstory._snapshots import SHADOW_CHECK_SHARE, Snapshots
 from backstory._store import EventStore
 from backstory._versions import ANY
@@ -371,11 +371,10 @@ class EventNaming(Struct, frozen=True):
         """Return what a command has emitted, with ids and metadata."""
         metadata = context.metadata(self.command_id())
         return [
-            NewEvent.raw(
-                one.event.event_type,
+            new_event(
+                one.event,
                 one.data_json,
                 event_id=self.event_id(subject, place),
-                schema_version=one.event.schema_version,
                 metadata=tagged(metadata, one.tags),
             )
             for place, one in enumerate(emitted)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from backstory import Backstory, EventStore, Projection, fold_log
+from backstory._projection import project
 from backstory_aggregates.run_lines import export_run_lines, import_run_lines, read_run_lines
 from backstory_projections import AgentState, MemoryIndex, SwarmState, TaskHistory
 
@@ -164,8 +165,7 @@ async def test_read_model_of_any_position_is_the_fold_of_what_came_before(
     async with Backstory(store) as story:
         async for recorded in store.read_log():
             for model in models:
-                if handler := model.handlers.get(recorded.type):
-                    handler(model, recorded.data, recorded)
+                project(model, recorded)
             if recorded.position in positions:
                 for model in models:
                     past = await story.read_model(type(model), at_position=recorded.position)
