@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test test-all test-pythons docs demo bench check clean
+.PHONY: help install format lint types test test-all test-pythons faults docs demo bench check clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-pythons: ## Run the tests, but for the slow ones, on every CPython from 3.1
 	done; \
 	[ -n "$$tested" ] || echo "There is no CPython from 3.11 on the PATH as python3.11, python3.12, …"; \
 	[ -n "$$tested" ] && [ -z "$$failed" ]
+
+faults: .venv/.installed-dev ## Inject every fault, and write the tables of docs/reference/faults.md anew.
+	$(BIN)/pytest -m fault --faults-page docs/reference/faults.md
 
 docs: .venv/.installed-dev ## Build docs/_build/html and run the snippets in the docs.
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -27,6 +27,9 @@ from backstory.stores.in_memory import InMemoryStore
 from backstory.stores.sqlite import SQLiteStore
 from backstory.testing import ManualClock
 
+pytest_plugins: Final = ["tests.faults.account"]
+"""Counts what the fault tests inject."""
+
 DEADLINE_SECONDS: Final = 30
 """How long a test waits for what must happen; long, since a machine may be busy."""
 

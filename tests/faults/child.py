@@ -1,6 +1,7 @@
 """Programs of this folder as real processes."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,17 @@ FOLDER: Final = Path(__file__).parent
 def command(program: str, *arguments: object) -> list[str]:
     """Return how a program of this folder is started."""
     return [sys.executable, "-W", "error", str(FOLDER / program), *map(str, arguments)]
+
+
+def start(program: str, *arguments: object) -> "subprocess.Popen[bytes]":
+    """Start a program of this folder."""
+    return subprocess.Popen(
+        command(program, *arguments),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 async def finish(program: str, *arguments: object) -> list[Any]:

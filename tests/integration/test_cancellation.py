@@ -27,6 +27,7 @@ from tests.conftest import (
     noted,
     texts_of,
 )
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -80,6 +81,7 @@ class Stepper:
             self.waits += 1
             if self.waits == self._at or (self._again and self.waits == self._at + 1):
                 self._cancel()
+                faults.count()
             try:
                 yield waited
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is passed on
@@ -169,6 +171,7 @@ class Watched:
         await settle_down(is_as_before)
 
 
+@pytest.mark.fault(28, "T31", without="@@cancelled_append_happens_once_or_not_at_all")
 async def test_cancelled_append_happens_once_or_not_at_all(store: EventStore, step: Step) -> None:
     watched = Watched()
 
@@ -189,6 +192,7 @@ async def test_cancelled_append_happens_once_or_not_at_all(store: EventStore, st
     await watched.check()
 
 
+@pytest.mark.fault(28, "T31", without="@@cancelled_commit_of_two_streams_is_whole")
 async def test_cancelled_commit_of_two_streams_is_whole(store: EventStore, step: Step) -> None:
     for at in range(1, WAITS_MAX):
         appends = [StreamAppend(f"{name}-{at}", noted(name), 0) for name in ("one", "two")]
@@ -202,6 +206,7 @@ async def test_cancelled_commit_of_two_streams_is_whole(store: EventStore, step:
         pytest.fail("it never ended undisturbed")
 
 
+@pytest.mark.fault(28, "T31", without="@@cancelled_append_leaves_its_neighbours_alone")
 async def test_cancelled_append_leaves_its_neighbours_alone(store: EventStore, step: Step) -> None:
     for at in range(1, WAITS_MAX):
         cancelled: list[bool] = []
@@ -229,7 +234,7 @@ async def test_cancelled_append_leaves_its_neighbours_alone(store: EventStore, s
 
 
 def reads_of(store: EventStore, event: NewEvent) -> dict[str, Operation]:
-    """Return every operation that writes no event, by its name."""
+    """Return every operation that writes no event of the stream, by its name."""
 
     async def read_streams() -> None:
         assert len([stream async for stream in store.read_streams("task")]) == 1
@@ -237,6 +242,12 @@ def reads_of(store: EventStore, event: NewEvent) -> dict[str, Operation]:
     async def subscribe() -> None:
         async with store.subscribe() as subscription:
             assert (await anext(subscription)).event_id == event.event_id
+
+    async def wait_beyond() -> None:
+        head = await store.head()
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.wait_beyond, head)
+            await store.append("note-1", noted("a"), expected_version=ANY)
 
     return {
         "read_stream": lambda: drain(store.read_stream("task-1")),
@@ -246,7 +257,7 @@ def reads_of(store: EventStore, event: NewEvent) -> dict[str, Operation]:
         "read_streams": read_streams,
         "subscribe": subscribe,
         "head": store.head,
-        "wait_beyond": lambda: store.wait_beyond(0),
+        "wait_beyond": wait_beyond,
         "save_snapshot": lambda: store.save_snapshot(Snapshot("task-1", 1, "f", b"{}")),
         "load_snapshot": lambda: store.load_snapshot("task-1", fingerprint="f"),
         "delete_snapshots": store.delete_snapshots,
@@ -258,6 +269,7 @@ def reads_of(store: EventStore, event: NewEvent) -> dict[str, Operation]:
 
 
 @pytest.mark.parametrize("name", reads_of(STORES["in_memory"](Path(), None), new_event()))
+@pytest.mark.fault(28, "T31", without="@@cancelled_operation_can_be_made_again")
 async def test_cancelled_operation_can_be_made_again(
     store: EventStore, step: Step, name: str
 ) -> None:
@@ -279,6 +291,7 @@ async def test_cancelled_operation_can_be_made_again(
     assert (await store.append("task-1", noted("a"), expected_version=1)).last_version == 2
 
 
+@pytest.mark.fault(28, "T31", without="@@cancelled_command_takes_effect_once_or_not")
 async def test_cancelled_command_takes_effect_once_or_not(store: EventStore, step: Step) -> None:
     repository = Repository(store)
     expected = 0
@@ -302,6 +315,7 @@ async def test_cancelled_command_takes_effect_once_or_not(store: EventStore, ste
     assert [event.version for event in events] == list(range(1, expected + 1))
 
 
+@pytest.mark.fault(28, "T31", without="@@cancelled_wait_for_the_next_event_loses_none")
 async def test_cancelled_wait_for_the_next_event_loses_none(store: EventStore, step: Step) -> None:
     async with store.subscribe() as subscription:
         seen: list[str] = []
@@ -331,6 +345,7 @@ async def no_threads_left() -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("no_threads_left")
+@pytest.mark.fault(28, "T31", without="@@cancelled_opening_leaves_nothing_open")
 async def test_cancelled_opening_leaves_nothing_open(tmp_path: Path, step: Step) -> None:
     before = threading.active_count()
 
@@ -351,6 +366,7 @@ async def test_cancelled_opening_leaves_nothing_open(tmp_path: Path, step: Step)
 
 
 @pytest.mark.usefixtures("no_threads_left")
+@pytest.mark.fault(28, "T31", without="@@cancelled_closing_closes_all_the_same")
 async def test_cancelled_closing_closes_all_the_same(tmp_path: Path, step: Step) -> None:
     before = threading.active_count()
 
@@ -390,6 +406,7 @@ class Totals(Projection):
 
 
 @pytest.mark.usefixtures("no_threads_left")
+@pytest.mark.fault(28, "T31", without="@@cancelled_program_can_be_run_again")
 async def test_cancelled_program_can_be_run_again(tmp_path: Path, step: Step) -> None:
     path = tmp_path / "story.db"
 
@@ -411,6 +428,7 @@ async def test_cancelled_program_can_be_run_again(tmp_path: Path, step: Step) ->
 
 
 @pytest.mark.usefixtures("no_threads_left")
+@pytest.mark.fault(29, without="@@shutdown")
 async def test_shutdown_of_the_loop_closes_the_store(tmp_path: Path) -> None:
     # As when main returns while a background task holds the store: the loop cancels every task at
     # once, the store's own among them.
@@ -431,6 +449,7 @@ async def test_shutdown_of_the_loop_closes_the_store(tmp_path: Path) -> None:
         asyncio.run(main())
 
     await anyio.to_thread.run_sync(run)
+    faults.count()
 
     async with SQLiteStore(tmp_path / "story.db") as store:
         assert (await store.append("task-1", noted("b"), expected_version=1)).last_version == 2

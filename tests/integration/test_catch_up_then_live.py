@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.conftest import DEADLINE_SECONDS, Counted, Noted, drain, new_event, noted
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -83,6 +84,7 @@ class Follower:
     ("length", "followers"),
     [(1_500, 20), pytest.param(20_000, 100, marks=pytest.mark.slow)],
 )
+@pytest.mark.fault("T9", without="@@follower")
 async def test_every_follower_sees_each_event_once_in_order(
     store: EventStore, length: int, followers: int
 ) -> None:
@@ -90,6 +92,7 @@ async def test_every_follower_sees_each_event_once_in_order(
     print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails
     appender = Appender(store, seed, length)
     crowd = [Follower(store, f"{seed} {number}", length) for number in range(followers)]
+    faults.count(followers)
 
     with anyio.fail_after(3 * DEADLINE_SECONDS):
         async with anyio.create_task_group() as group:
@@ -110,10 +113,12 @@ async def test_every_follower_sees_each_event_once_in_order(
         assert len(follower.seen) >= sum(event.position <= length for event in wanted)
 
 
+@pytest.mark.fault("T9", 34, without="@@stuck")
 async def test_stuck_subscriber_holds_one_page_and_nobody_up(store: EventStore) -> None:
     async with store.subscribe() as stuck, store.subscribe() as other:
         await store.append("hot-1", [new_event()], expected_version=ANY)
         await anext(stuck)
+        faults.count()
 
         for _ in range(5):
             events = [new_event() for _ in range(1_000)]
@@ -134,9 +139,11 @@ def held_by(subscription: Subscription) -> int:
     return len(events)
 
 
+@pytest.mark.fault("T9", without="@@idle")
 async def test_follower_of_an_idle_log_is_woken_by_one_append(store: EventStore) -> None:
     async with store.subscribe() as subscription:
         for number in range(1, 100):
+            faults.count()
             async with anyio.create_task_group() as group:
                 group.start_soon(append_when_live, store, subscription)
                 with anyio.fail_after(DEADLINE_SECONDS):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 from tests.conftest import Counter, drain, noted
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -44,6 +45,7 @@ class Written:
             )
         except VersionConflictError:
             self.conflicts += 1
+            faults.count()
         else:
             assert version in (None, receipt.first_version - 1)
             self.acknowledged.append((events, receipt))
@@ -68,6 +70,7 @@ def check_log(log: list[RecordedEvent], written: Written) -> None:
     assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
 
 
+@pytest.mark.fault(10, "T6", without="an expected version is judged")
 async def test_overlapping_appends_are_dense_and_in_order(store: EventStore) -> None:
     written = Written()
 
@@ -91,6 +94,7 @@ async def test_overlapping_appends_are_dense_and_in_order(store: EventStore) -> 
     assert written.conflicts > 0
 
 
+@pytest.mark.fault(10, "T6", without="an expected version is judged")
 async def test_one_caller_wins_each_expected_version(store: EventStore) -> None:
     written = Written()
 
@@ -138,11 +142,13 @@ async def test_refusals_are_answered_to_their_own_callers(store: EventStore) -> 
     assert {event.id for event in log[1:]} == {str(n) for n in range(CALLERS) if n % 4 == 3}
 
 
+@pytest.mark.fault(10, "T6", without="a command is tried again after a conflict")
 async def test_commands_at_once_all_take_effect(store: EventStore) -> None:
     repository = Repository(store, attempt_count_max=1_000)
     totals: list[int] = []
 
     async def call() -> None:
+        faults.count()
         totals.append(await repository.execute(Counter.count, "1"))
 
     async with anyio.create_task_group() as group:
@@ -153,6 +159,7 @@ async def test_commands_at_once_all_take_effect(store: EventStore) -> None:
     assert (await repository.load(Counter, "1")).total == CALLERS
 
 
+@pytest.mark.fault(28, "T31", without="a caller that is gone is passed over")
 async def test_cancelled_callers_take_nobody_along(store: EventStore) -> None:
     answered: Tally[str] = Tally()
 
@@ -160,6 +167,7 @@ async def test_cancelled_callers_take_nobody_along(store: EventStore) -> None:
         with anyio.CancelScope() as scope:
             if number % 2:
                 scope.cancel()
+                faults.count()
             await store.append(f"own-{number}", noted("a", "b"), expected_version=0)
             answered["appended"] += 1
 

@@ -16,6 +16,7 @@ import anyio
 import anyio.abc
 import pytest
 from tests.conftest import Counted, drain, new_event, noted
+from tests.faults.account import faults
 from tests.integration.forgery import (
     EVENT_COUNT,
     SEED,
@@ -161,10 +162,12 @@ FORGERIES: Final[dict[str, tuple[Forge, list[tuple[DamageKind, int]]]]] = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
+@pytest.mark.fault(25, 5, without="the hash of each event is compared")
 async def test_forgery_is_found_and_named(path: Path, name: str) -> None:
     forge, expected = FORGERIES[name]
     with forging(path) as db:
         forge(db)
+        faults.count()
 
     verification = await verdict_on(path)
 
@@ -212,6 +215,7 @@ async def append_to(path: Path) -> None:
     "flip_count", [20, pytest.param(FLIP_COUNT, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
 )
 @pytest.mark.parametrize("damaged", ["story.db", "story.db-wal"])
+@pytest.mark.fault(5, without="the hash of each event is compared")
 async def test_flipped_bit_is_found_or_changes_nothing(
     path: Path, damaged: str, flip_count: int
 ) -> None:
@@ -230,6 +234,7 @@ async def test_flipped_bit_is_found_or_changes_nothing(
             if file.suffix != ".db-shm":
                 shutil.copy(file, folder / file.name)
         flip(folder / damaged, bit)
+        faults.count()
         fate = await look_at(folder / path.name, original)
         if fate in ("changed", "failed") and not await is_found(folder / path.name):
             missed.append(f"bit {bit}: {fate}")
@@ -239,9 +244,11 @@ async def test_flipped_bit_is_found_or_changes_nothing(
     assert not missed
 
 
+@pytest.mark.fault(4, 5, without="the head beside the file is compared with the log")
 async def test_store_that_lost_its_end_is_refused_and_can_be_looked_at(path: Path) -> None:
     with forging(path) as db:
         cut(db, 35)
+        faults.count()
 
     for read_only in (False, True):
         with pytest.raises(CorruptLogError, match="the end is lost"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import drain, noted, texts_of
+from tests.faults.account import faults
 
 from backstory import ANY, ConfigurationError
 from backstory.stores.sqlite import SQLiteStore
@@ -16,11 +17,13 @@ pytestmark = [
 ]
 
 
+@pytest.mark.fault(29, without="the look at the process")
 async def test_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> None:
     async with SQLiteStore(tmp_path / "story.db") as store:
         await store.append("task-1", noted("before"), expected_version=ANY)
 
         child = os.fork()
+        faults.count()
         if not child:  # the same event loop runs on in the child, without its threads
             code = 1
             try:

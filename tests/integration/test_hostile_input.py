@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Counter, Measured, drain, new_event, noted, texts_of
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -40,9 +41,11 @@ KEPT = [
 REFUSED = ["", "\0", "a\0b", "\ud800", "a\udfff", "x" * 1_000_000, None, 7, b"a", True]
 
 
+@pytest.mark.fault(24, without="@@own")
 async def test_each_id_has_its_own_stream(store: EventStore) -> None:
     for id in KEPT:
         await store.append(f"task-{id}", noted(id), expected_version=0)
+        faults.count()
 
     for id in KEPT:
         events = await drain(store.read_stream(f"task-{id}"))
@@ -96,6 +99,7 @@ async def test_categories_that_look_alike_are_apart(store: EventStore) -> None:
 
 
 @pytest.mark.parametrize("id", REFUSED, ids=range(len(REFUSED)))
+@pytest.mark.fault(24, without="@@alike")
 async def test_id_is_refused_everywhere_alike(store: EventStore, id: Any) -> None:
     stream_id = f"task-{id}" if isinstance(id, str) else id
     repository = Repository(store)
@@ -114,6 +118,7 @@ async def test_id_is_refused_everywhere_alike(store: EventStore, id: Any) -> Non
     ):
         with pytest.raises(InvalidInputError):
             await call()
+        faults.count()
     if id is not None:
         with pytest.raises(InvalidInputError):
             await store.delete_snapshots(stream_id)
@@ -138,10 +143,12 @@ VALUES: list[Any] = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+@pytest.mark.fault(27, "T40", without="@@value")
 async def test_value_comes_back_as_it_was(store: EventStore, value: Any) -> None:
     metadata = Metadata(free={"value": value})
     event = new_event(Measured(value=value), metadata=metadata)
     await store.append("task-1", [event], expected_version=ANY)
+    faults.count()
 
     (recorded,) = await drain(store.read_log())
 
@@ -172,9 +179,11 @@ RAW = [
 
 
 @pytest.mark.parametrize(("data_json", "is_kept"), RAW, ids=range(len(RAW)))
+@pytest.mark.fault(27, "T40", without="@@raw")
 async def test_raw_json_is_kept_byte_for_byte_or_refused(
     store: EventStore, data_json: bytes, *, is_kept: bool
 ) -> None:
+    faults.count()
     if not is_kept:
         with pytest.raises(EncodeError):
             NewEvent.raw("x.future", data_json, event_id=uuid.uuid4())
@@ -187,12 +196,14 @@ async def test_raw_json_is_kept_byte_for_byte_or_refused(
     assert recorded.data_json == data_json
 
 
+@pytest.mark.fault(24, 32, without="@@leaves")
 async def test_no_id_leaves_the_folder_of_the_store(tmp_path: Path) -> None:
     folder = tmp_path / "inside"
     folder.mkdir()
     async with SQLiteStore(folder / "story.db") as store:
         for id in KEPT:
             await store.append(f"task-{id}", noted("a"), expected_version=0)
+            faults.count()
 
     beside = [f"story.db-{what}" for what in ("head", "queue", "turn")]
     assert names_below(tmp_path) == ["inside", "story.db", *beside]

@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from tests.conftest import Counted, Noted, drain
+from tests.faults.account import faults
 
 from backstory import (
     Aggregate,
@@ -85,6 +86,7 @@ async def test_same_key_on_another_aggregate_is_another_request(store: EventStor
     assert await scope.execute(Account.deposit, "2", 6) == 6
 
 
+@pytest.mark.fault("T12", without="@@lost")
 async def test_lost_answer_is_had_by_asking_again(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ async def test_lost_answer_is_had_by_asking_again(
     with monkeypatch.context() as lossy:
 
         async def lose(*arguments: object, **keywords: object) -> None:
+            faults.count()
             await append(*arguments, **keywords)  # type: ignore[arg-type]  # passed on as it came
             raise StoreUnavailableError(
                 store="any", attempted="append", reason="gone", outcome_unknown=True
@@ -160,6 +163,7 @@ async def test_same_request_by_another_actor_is_the_same(store: EventStore) -> N
 
 @pytest.mark.parametrize("delay", range(12))
 @pytest.mark.parametrize("rivals", [0, 2])
+@pytest.mark.fault("T12", without="@@once")
 async def test_same_key_at_once_takes_effect_once(
     store: EventStore, delay: int, rivals: int
 ) -> None:
@@ -176,6 +180,7 @@ async def test_same_key_at_once_takes_effect_once(
         for number in range(rivals):
             group.start_soon(deposit, repository, f"rival {number}", 100)
         group.start_soon(ask, delay)
+        faults.count()
 
     first, again = answers
     assert first == again
@@ -214,12 +219,14 @@ async def test_same_key_for_two_commands_at_once_has_one_winner() -> None:
 
 
 @pytest.mark.parametrize("requests", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.fault("T12", store="in_memory", without="@@shuffled")
 async def test_shuffled_requests_take_effect_once_each(requests: int) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails
     chance = random.Random(seed)  # noqa: S311 - printed, to be repeated
     keys = [key for key in range(requests) for _ in range(chance.randint(1, 3))]
     chance.shuffle(keys)
+    faults.count(len(keys) - requests)
 
     async with Backstory("memory://") as story:
         for key in keys:

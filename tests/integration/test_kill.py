@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import drain, noted
+from tests.faults.account import faults
 from tests.integration.process import lines, start
 
 from backstory import ANY, RecordedEvent
@@ -39,6 +40,7 @@ class Round:
                 if len(acknowledged) == wanted + 1:
                     process.kill()
         assert process.returncode == -signal.SIGKILL
+        faults.count()
         return acknowledged
 
 
@@ -78,6 +80,7 @@ def fresh_seed() -> int:
     return seed
 
 
+@pytest.mark.fault(2, without="the answer waits for COMMIT")
 async def test_acknowledged_appends_outlive_a_killed_writer(tmp_path: Path) -> None:
     path, acknowledged = tmp_path / "story.db", list[dict[str, Any]]()
     seed = fresh_seed()
@@ -92,6 +95,7 @@ async def test_acknowledged_appends_outlive_a_killed_writer(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.fault(2, without="the answer waits for COMMIT")
 async def test_twenty_killed_writers_lose_nothing(tmp_path: Path) -> None:
     path, acknowledged = tmp_path / "story.db", list[dict[str, Any]]()
     seed = fresh_seed()
@@ -108,6 +112,7 @@ async def test_twenty_killed_writers_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(STRACE is None, reason="needs strace")
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
+@pytest.mark.fault(1, without="the answer waits for COMMIT")
 async def test_kill_at_every_system_call_of_an_append(tmp_path: Path, call: str) -> None:
     ended = False
     calls = 0
@@ -122,6 +127,7 @@ async def test_kill_at_every_system_call_of_an_append(tmp_path: Path, call: str)
         with start("writer.py", path, "strace", 2, 1, 1, under=under) as process:
             acknowledged = list(lines(process))
         ended = process.returncode == 0
+        faults.count(not ended)
         assert ended or process.returncode == -signal.SIGKILL
         count = await check_file(path, acknowledged) - 1
         said = sum(len(line["event_ids"]) for line in acknowledged)

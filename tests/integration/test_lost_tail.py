@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import drain, noted, texts_of
+from tests.faults.account import faults
 
 from backstory import ANY, Backstory, CorruptLogError, StoreUnavailableError
 from backstory.stores.sqlite import SQLiteStore
@@ -41,12 +42,14 @@ async def test_log_that_is_whole_is_opened(path: Path) -> None:
 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("byte_count", [1, 100, 4_096])
+@pytest.mark.fault(4, without="the head beside the file is compared")
 async def test_tail_that_was_cut_off_is_noticed(
     path: Path, byte_count: int, *, read_only: bool
 ) -> None:
     left = await left_behind(path, *"abcdefgh")
     wal = Path(f"{left}-wal")
     wal.write_bytes(wal.read_bytes()[:-byte_count])
+    faults.count()
 
     with pytest.raises(CorruptLogError, match="the log ends at position 7, and 8 was") as caught:
         await SQLiteStore(left, read_only=read_only).open()
@@ -54,21 +57,25 @@ async def test_tail_that_was_cut_off_is_noticed(
     assert caught.value.position == 8
 
 
+@pytest.mark.fault(5, without="the head beside the file is compared")
 async def test_flipped_bit_in_the_wal_is_noticed(path: Path) -> None:
     left = await left_behind(path, *"abcdefgh")
     wal = left.with_name("story.db-wal")
     content = bytearray(wal.read_bytes())
     content[len(content) // 2] ^= 1
     wal.write_bytes(content)
+    faults.count()
 
     with pytest.raises(CorruptLogError, match="the end is lost"):
         await SQLiteStore(left).open()
 
 
 @pytest.mark.parametrize("lost", ["story.db-wal", "story.db"])
+@pytest.mark.fault(4, 33, without="the head beside the file is compared")
 async def test_file_that_is_gone_is_noticed(path: Path, lost: str) -> None:
     left = await left_behind(path, *"abcdefgh")
     left.with_name(lost).unlink()
+    faults.count()
     before = sorted(left.parent.iterdir())
 
     with pytest.raises(CorruptLogError, match="acknowledged up to position 8, and no log is"):
@@ -97,6 +104,7 @@ async def test_older_backup_is_noticed_and_can_be_put_back_on_purpose(path: Path
     assert kept.position == 2
 
 
+@pytest.mark.fault(5, without="the check in the head")
 async def test_head_that_is_missing_or_damaged_is_said_and_written_anew(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +114,7 @@ async def test_head_that_is_missing_or_damaged_is_said_and_written_anew(
     whole = head.read_bytes()
     for damage in (b"", whole[:-1], whole.replace(b"head 1", b"head 2"), whole[:90] + b"x" * 200):
         head.write_bytes(damage)
+        faults.count()
         caplog.clear()
 
         async with SQLiteStore(path):
@@ -149,6 +158,7 @@ async def test_file_beside_an_empty_store_alarms_nobody(path: Path) -> None:
         assert await store.head() == 0
 
 
+@pytest.mark.fault(5, 33, without="the digest in the head")
 async def test_log_with_other_events_than_acknowledged_is_refused(path: Path) -> None:
     async with SQLiteStore(path) as store:
         await store.append("task-1", noted("a"), expected_version=ANY)
@@ -156,6 +166,7 @@ async def test_log_with_other_events_than_acknowledged_is_refused(path: Path) ->
     assert kept is not None
     other = HeadRecord(kept.incarnation, kept.position, bytes(32))
     path.with_name("story.db-head").write_bytes(format_head(other))
+    faults.count()
 
     with pytest.raises(CorruptLogError, match="other events than were acknowledged"):
         await SQLiteStore(path).open()

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.conftest import STORES, drain
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -98,8 +99,10 @@ async def store_old_events(store: EventStore) -> None:
     for type, schema_version, data_json in STORED:
         event = NewEvent.raw(type, data_json, event_id=uuid.uuid4(), schema_version=schema_version)
         await store.append("film-1", [event], expected_version=ANY)
+        faults.count()
 
 
+@pytest.mark.fault(26, "T17", without="@@newest")
 async def test_every_reader_gets_the_newest_shape(store: EventStore) -> None:
     await store_old_events(store)
 
@@ -115,6 +118,7 @@ async def test_every_reader_gets_the_newest_shape(store: EventStore) -> None:
     assert replayed == followed == [Filmed(title=t, seconds=s) for t, s in READ]
 
 
+@pytest.mark.fault(26, "T17", without="@@bytes")
 async def test_stored_bytes_stay_as_they_are(store: EventStore) -> None:
     await store_old_events(store)
     async with Backstory(store) as story:
@@ -126,6 +130,7 @@ async def test_stored_bytes_stay_as_they_are(store: EventStore) -> None:
     assert (events[4].type, events[4].schema_version) == ("old:filmed", 3)
 
 
+@pytest.mark.fault(26, "T17", without="@@agree")
 async def test_snapshot_and_tail_agree_on_old_events(store: EventStore) -> None:
     await store_old_events(store)
     async with Backstory(store) as story:

@@ -17,6 +17,7 @@ from tests.integration.forgery import (
     change,
     cut,
     drop,
+    execute,
     fill,
     flip,
     forging,
@@ -140,6 +141,18 @@ async def test_streams_that_are_cut_are_named_with_what_is_saved(path: Path, tar
         CutStream("note-2", 9),
         CutStream("note-3", 9),
     ]
+
+
+async def test_unreadable_event_cuts_the_copy_though_the_next_one_is_whole(
+    path: Path, target: Path
+) -> None:
+    with forging(path) as db:
+        execute(db, "UPDATE events SET type = CAST(x'ff' AS TEXT) WHERE position = 38")
+
+    summary = await salvaged(path, target)
+
+    assert (summary.event_count, summary.last_position, summary.left_count) == (37, 37, 2)
+    assert summary.cut_streams == [CutStream("note-2", 9), CutStream("note-3", 9)]
 
 
 async def test_torn_page_cuts_the_copy_and_is_named(path: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import Counted, Noted
+from tests.faults.account import faults
 
 from backstory import (
     Aggregate,
@@ -50,18 +51,21 @@ async def snapshot_version(store: EventStore, until: int | None = None) -> int |
     return None if snapshot is None else snapshot.version
 
 
+@pytest.mark.fault("T15", without="@@step")
 async def test_batches_that_step_over_the_number_still_snapshot(store: EventStore) -> None:
     repository = Repository(store)
     versions: list[int | None] = []
 
     for _ in range(8):
         await repository.execute(Kept.count, "1", [1, 2, 3])
+        faults.count()
         versions.append(await snapshot_version(store))
 
     # Counted from the last snapshot on: after the appends that reach 10 and 20 or go beyond.
     assert versions == [None, None, None, 12, 12, 12, 12, 24]
 
 
+@pytest.mark.fault("T15", without="@@conflicted")
 async def test_conflicted_append_leaves_no_snapshot(store: EventStore) -> None:
     repository = Repository(store)
     one, other = await repository.load(Kept, "1"), await repository.load(Kept, "1")
@@ -71,6 +75,7 @@ async def test_conflicted_append_leaves_no_snapshot(store: EventStore) -> None:
 
     with pytest.raises(VersionConflictError):
         await repository.save(other)
+    faults.count()
 
     assert await snapshot_version(store) is None
     assert (await repository.load(Kept, "1")).steps == [1]
@@ -101,6 +106,7 @@ async def test_load_takes_the_newest_snapshot_that_fits(store: EventStore) -> No
         (99, FINGERPRINT, b'{"steps":[100]}'),
     ],
 )
+@pytest.mark.fault(5, "T14", without="@@unfit")
 async def test_unfit_snapshot_is_ignored(
     store: EventStore, version: int, fingerprint: str, state_json: bytes
 ) -> None:
@@ -109,6 +115,7 @@ async def test_unfit_snapshot_is_ignored(
     await store.delete_snapshots()
 
     await store.save_snapshot(Snapshot("kept-1", version, fingerprint, state_json))
+    faults.count()
 
     assert (await repository.load(Kept, "1")).steps == list(range(10))
     await repository.execute(Kept.count, "1", [7])
@@ -142,20 +149,24 @@ def define(*, by: int = 1, **keywords: Any) -> Any:
     return Released
 
 
+@pytest.mark.fault("T14", without="@@revision")
 async def test_raised_revision_folds_from_the_events_again(store: EventStore) -> None:
     old, new = define(by=1), define(by=10, revision=2)
     repository = Repository(store)
     await repository.execute(old.count, "1")
     await repository.execute(old.count, "1")
+    faults.count()
 
     assert (await repository.load(new, "1")).total == 20
     assert await repository.execute(new.count, "1") == 30
 
 
+@pytest.mark.fault("T14", without="@@changed")
 async def test_changed_handler_folds_from_the_events_again(store: EventStore) -> None:
     old, new = define(by=1), define(by=10)
     repository = Repository(store)
     await repository.execute(old.count, "1")
+    faults.count()
 
     assert (await repository.load(new, "1")).total == 10
 
@@ -169,6 +180,7 @@ COMMANDS = st.lists(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(COMMANDS)
+@pytest.mark.fault("T16", store="in_memory", without="@@same")
 async def test_state_is_the_same_with_and_without_snapshots(
     anyio_backend: str, commands: list[list[int] | str]
 ) -> None:
@@ -183,6 +195,7 @@ async def test_state_is_the_same_with_and_without_snapshots(
         length = (await repository.load(Kept, "1")).version
 
         versions = range(length + 1)
+        faults.count(len(versions))
         with_snapshots = [
             await repository.load(Kept, "1", at_version=version) for version in versions
         ]

@@ -24,6 +24,7 @@ from tests.conftest import (
     noted,
     texts_of,
 )
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -106,6 +107,7 @@ async def test_files_are_readable_by_their_owner_only(path: Path) -> None:
 @pytest.mark.parametrize(
     ("durability", "synchronous"), [(Durability.FSYNC, 2), (Durability.BUFFERED, 1)]
 )
+@pytest.mark.fault("T32", without="@@syncs")
 async def test_writer_syncs_as_its_durability_says(
     path: Path, durability: Durability, synchronous: int
 ) -> None:
@@ -119,6 +121,7 @@ async def test_writer_syncs_as_its_durability_says(
             names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
+        faults.count()
         assert await connection.run(pragmas) == ["wal", synchronous, 1, 5000]
         receipt = await store.append("task-1", noted("a"), expected_version=ANY)
 
@@ -309,12 +312,14 @@ async def test_chain_and_digest_agree_with_the_rows(path: Path) -> None:
     assert len(rows) == 8
 
 
+@pytest.mark.fault("T32", without="@@position")
 async def test_position_of_a_lost_event_is_not_given_again(path: Path) -> None:
     await write_some(path)
     with behind_its_back(path) as db:
         db.execute("DROP TRIGGER events_are_not_removed")
         db.execute("DELETE FROM event_tags")
         db.execute("DELETE FROM events WHERE position >= 3")
+        faults.count()
         assert (
             "AUTOINCREMENT"
             in db.execute("SELECT sql FROM sqlite_schema WHERE name = 'events'").fetchone()[0]
@@ -360,9 +365,11 @@ COPY = """
         COPY.format(version="version + 9", event_id="event_id"),
     ],
 )
+@pytest.mark.fault(25, without="@@past")
 async def test_file_itself_refuses_to_change_the_past(path: Path, change: str) -> None:
     await write_some(path)
 
+    faults.count()
     with behind_its_back(path) as db, pytest.raises(sqlite3.IntegrityError):
         db.execute(change)
 
@@ -490,6 +497,7 @@ class BrokenClock(ManualClock):
         return super().now()
 
 
+@pytest.mark.fault(30, without="@@inside")
 async def test_failure_inside_the_writer_is_answered_and_passes(path: Path) -> None:
     clock = BrokenClock()
     async with SQLiteStore(path, clock=clock) as store:
@@ -499,6 +507,7 @@ async def test_failure_inside_the_writer_is_answered_and_passes(path: Path) -> N
                 with pytest.raises(StoreUnavailableError, match="clock is broken") as caught:
                     await store.append("task-1", noted("a"), expected_version=ANY)
                 assert not caught.value.outcome_unknown
+                faults.count()
             clock.is_broken = False
 
             receipt = await store.append("task-1", noted("b"), expected_version=0)
@@ -550,11 +559,13 @@ CREATE TRIGGER orphan AFTER INSERT ON events BEGIN INSERT INTO child VALUES (new
 """
 
 
+@pytest.mark.fault(7, "T12", without="@@commitfails")
 async def test_commit_that_fails_is_unknown_and_can_be_repeated(path: Path) -> None:
     events = noted("a", "b")
     async with SQLiteStore(path) as store:
         with behind_its_back(path) as db:
             db.executescript(UNCOMMITTABLE)
+            faults.count()
 
         with pytest.raises(StoreUnavailableError) as failed:
             await store.append("note-1", events, expected_version=0)
@@ -567,6 +578,7 @@ async def test_commit_that_fails_is_unknown_and_can_be_repeated(path: Path) -> N
         assert texts_of(await drain(store.read_log())) == ["a", "b"]
 
 
+@pytest.mark.fault(7, without="@@before")
 async def test_append_that_fails_before_its_commit_did_not_happen(path: Path) -> None:
     async with SQLiteStore(path) as store:
         with behind_its_back(path) as db:
@@ -574,6 +586,7 @@ async def test_append_that_fails_before_its_commit_did_not_happen(path: Path) ->
                 "CREATE TRIGGER refuse BEFORE INSERT ON events "
                 "BEGIN SELECT RAISE(ABORT, 'the disk is on fire'); END"
             )
+            faults.count()
 
         with pytest.raises(StoreUnavailableError, match="on fire") as failed:
             await store.append("note-1", noted("a"), expected_version=0)

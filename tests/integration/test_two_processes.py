@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from tests.conftest import DEADLINE_SECONDS, drain, noted
+from tests.faults.account import faults
 from tests.integration.process import finish, start
 
 from backstory import ANY, EventStore, RecordedEvent, Subscription
@@ -85,6 +86,7 @@ async def append_elsewhere_when_live(path: Path, subscription: Subscription) -> 
         pytest.param(8, 300, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.fault(10, 33, "T32", without="BEGIN IMMEDIATE, and the turn")
 async def test_processes_share_streams_without_an_error(
     tmp_path: Path, processes: int, appends: int
 ) -> None:
@@ -98,6 +100,7 @@ async def test_processes_share_streams_without_an_error(
         async with anyio.create_task_group() as group:
             for number in range(processes):
                 group.start_soon(write, number)
+                faults.count()
 
     assert len(acknowledged) == processes * appends
     async with SQLiteStore(path) as store:
@@ -109,10 +112,12 @@ async def test_processes_share_streams_without_an_error(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(33, "T32", without="the turn around the migrations, and their second look")
 async def test_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     for attempt in range(5):
         path = tmp_path / f"{attempt}.db"
         processes = [start("writer.py", path, f"w{number}", 1, 1, 1) for number in range(6)]
+        faults.count(len(processes))
         for process in processes:
             assert len(await run(process)) == 1
         async with SQLiteStore(path) as store:

@@ -6,24 +6,23 @@ left as it is.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from backstory._errors import ConfigurationError
-from backstory.stores.sqlite._statement import statement
+from backstory.stores.sqlite._statement import read_sql, statement
 
 APPLICATION_ID: Final = 0x42535459  # "BSTY"
 
 
-def migrations() -> list[tuple[int, str]]:
+_MIGRATIONS: Final = sorted(
+    (int(name.split("_")[0]), script) for name, script in read_sql("schema").items()
+)
+
+
+def migrations() -> Sequence[tuple[int, str]]:
     """Return number and SQL of every migration, in order."""
-    folder = files("backstory.stores.sqlite").joinpath("sql", "schema")
-    return sorted(
-        (int(file.name.split("_")[0]), file.read_text("utf-8"))
-        for file in folder.iterdir()
-        if file.name.endswith(".sql")
-    )
+    return _MIGRATIONS
 
 
 def schema_version(db: sqlite3.Connection, store: str) -> int:

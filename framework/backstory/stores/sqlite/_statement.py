@@ -15,7 +15,6 @@ version that the stream had at the position where the read begins, and then sort
 grows with the events of the stream behind that position.
 """
 
-from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -34,10 +33,23 @@ _TEXTS: Final = ("causation_id", "correlation_id", "actor")
 """Columns of metadata that have an index, the likely narrowest first."""
 
 
-@cache
+def read_sql(*folder: str) -> dict[str, str]:
+    """Return what the files of a folder of the package hold, each by its name without the end."""
+    found = files("backstory.stores.sqlite").joinpath("sql", *folder).iterdir()
+    return {
+        file.name.removesuffix(".sql"): file.read_text("utf-8")
+        for file in found
+        if file.name.endswith(".sql")
+    }
+
+
+# Read once and early: at its first use a statement might find no file descriptor left.
+_STATEMENTS: Final = read_sql()
+
+
 def statement(name: str) -> str:
     """Return the statement of a file in `sql/`."""
-    return files("backstory.stores.sqlite").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return _STATEMENTS[name]
 
 
 class Query(Struct, frozen=True):

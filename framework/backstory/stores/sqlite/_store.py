@@ -266,7 +266,7 @@ class SQLiteStore(EventStore):
             self._path = self._path.resolve()
             # SQLite would open it all the same, for reading. Not tried by opening it: to close a
             # file again takes SQLite's own locks from it, wherever this process has them.
-            if not (self._read_only or os.access(self._path, os.W_OK)):
+            if not (self._read_only or _is_writable(self._path)):
                 raise PermissionError(f"{self._path} may not be written; open it read-only")
         if self._read_only:
             self._check_exists()
@@ -539,6 +539,11 @@ class SQLiteStore(EventStore):
                 f"{self._name} was opened read-only, and cannot {attempted}; open it for writing"
             )
         return self._writer
+
+
+def _is_writable(path: Path) -> bool:
+    # Without more, the system answers for who began the program, not for whom it acts as now.
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _fetch(name: str, values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
