@@ -47,7 +47,8 @@ class Derived(Mixed, Base):
 
 def handle(event_type: str, event: Event) -> list[str]:
     derived = Derived()
-    collect_handlers(Derived)[event_type](derived, event, RECORDED)
+    method, takes_recorded = collect_handlers(Derived)[event_type]
+    method(derived, event, *([RECORDED] if takes_recorded else []))
     return derived.seen
 
 
