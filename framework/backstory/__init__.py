@@ -17,7 +17,8 @@ from backstory._clock import Clock
 # Deciding and reading
 from backstory._aggregate import Aggregate
 from backstory._decision import Decision
-from backstory._projection import Projection
+from backstory._projection import OnFailure, Projection
+from backstory._table_projection import TableProjection
 from backstory._handlers import on
 
 # The way in
@@ -27,7 +28,12 @@ from backstory._repository import Repository, Scope
 from backstory._snapshots import Snapshots
 from backstory._filter import EventFilter, FilterItem, where
 from backstory._subscription import Subscription, SubscriptionState
-from backstory._projector import fold_log
+from backstory._projections import ProjectionInfo, Projections
+from backstory._projector import ProjectionStatus, ProjectorState
+from backstory._parking import ParkedEvent
+from backstory._orders import Order, OrderKind, Orders
+from backstory._registry import ProjectionRecord
+from backstory._fold import fold_log
 
 # Public as `backstory.open`, and not in __all__: so `from backstory import *` leaves Python's own
 # `open` alone.
@@ -49,10 +55,12 @@ from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
 from backstory._snapshot import Checkpoint, Snapshot
+from backstory._progress import Note, Progress, SQLValue, TableChange, TableRows
 
 # Errors
 from backstory._errors import (
     BackstoryError,
+    CheckpointMovedError,
     CodecError,
     ConditionConflictError,
     ConfigurationError,
@@ -70,6 +78,7 @@ from backstory._errors import (
     StoreError,
     StoreUnavailableError,
     StreamNotFoundError,
+    TableStatementError,
     UnknownEventTypeError,
     VersionConflictError,
 )
@@ -90,6 +99,8 @@ __all__ = [
     "Aggregate",
     "Decision",
     "Projection",
+    "TableProjection",
+    "OnFailure",
     "on",
     # The way in
     "Backstory",
@@ -103,6 +114,15 @@ __all__ = [
     "where",
     "Subscription",
     "SubscriptionState",
+    "Projections",
+    "ProjectionInfo",
+    "ProjectionStatus",
+    "ProjectorState",
+    "ParkedEvent",
+    "Order",
+    "OrderKind",
+    "Orders",
+    "ProjectionRecord",
     "fold_log",
     # Stores
     "StoreURL",
@@ -128,8 +148,14 @@ __all__ = [
     "Batch",
     "Checkpoint",
     "Snapshot",
+    "Progress",
+    "Note",
+    "TableChange",
+    "TableRows",
+    "SQLValue",
     # Errors
     "BackstoryError",
+    "CheckpointMovedError",
     "CodecError",
     "ConditionConflictError",
     "ConfigurationError",
@@ -147,6 +173,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StreamNotFoundError",
+    "TableStatementError",
     "UnknownEventTypeError",
     "VersionConflictError",
 ]

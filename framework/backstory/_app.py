@@ -20,10 +20,12 @@ from backstory._correlation import fold_correlation
 from backstory._decision import Decides
 from backstory._errors import ConfigurationError, StoreClosedError
 from backstory._filter import EVERY_EVENT, EventFilter
+from backstory._fold import fold_log
 from backstory._ids import IdSource
 from backstory._limits import check_integer
 from backstory._projection import Projection
-from backstory._projector import Projector, fold_log
+from backstory._projections import Projections
+from backstory._projector import Projector
 from backstory._recorded import RecordedEvent, decoded
 from backstory._repository import ATTEMPT_COUNT_MAX, Repository, Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE, check_share
@@ -159,6 +161,16 @@ class Backstory:
         if self._repository is None:
             raise StoreClosedError(store="this Backstory")
         return self._repository
+
+    @property
+    def projections(self) -> Projections:
+        """The projections, as an operator sees them: how they are doing, and orders to them.
+
+        Raises:
+            StoreClosedError: Outside the `async with` block.
+        """
+        named = {cls.projection_name: one for cls, one in self._projectors.items()}
+        return Projections(self.repository.store, named)
 
     async def execute(
         self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs

@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 from backstory._codec import encode_state, state_decoder
 from backstory._filter import EventFilter, FilterItem
 from backstory._fingerprint import fingerprint_of
+from backstory._fold import fold, wanted
 from backstory._limits import PROJECTION_NAME_BYTES_MAX
 from backstory._projection import Projection
-from backstory._projector import fold, wanted
 from backstory._snapshot import Checkpoint
 from backstory._store import EventStore
 

@@ -10,6 +10,7 @@
     │   ├── DuplicateEventError       an event id is taken by another event            · nothing happened; a bug of the caller's
     │   ├── StreamNotFoundError       a stream had to exist                            · nothing happened
     │   ├── StoreUnavailableError     the store did not do it, or did not answer       · outcome_unknown says which; retry with the same event ids
+    │   ├── CheckpointMovedError      another projector has moved the checkpoint       · nothing happened; go on from where it is
     │   ├── StoreClosedError          used before it was opened or after it was closed · nothing happened; mend the program
     │   └── CorruptLogError           what is stored contradicts itself                · stop; needs a person
     ├── CodecError
@@ -19,7 +20,8 @@
     ├── DomainError                   an aggregate refused a command; subclass it      · nothing happened
     └── ProjectionError
         ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
-        └── ProjectionFailedError     a handler raised; the projector has stopped      · mend the handler; cause chained
+        ├── ProjectionFailedError     a handler raised; the projector has stopped      · mend the handler; cause chained
+        └── TableStatementError       SQL of a read model in tables was refused        · nothing happened; mend the SQL
 
 Three questions decide a class: who is at fault, did anything happen, may I retry? Every error keeps
 what it says as attributes and pickles.
@@ -161,6 +163,22 @@ class StoreUnavailableError(StoreError):
         """Whether an append may have happened all the same."""
 
 
+class CheckpointMovedError(StoreError):
+    """Another projector has moved the checkpoint meanwhile; nothing happened."""
+
+    def __init__(self, *, projection: str, expected_position: int, actual_position: int) -> None:
+        super().__init__(
+            f"the checkpoint of projection {projection!r} is at {actual_position}, not at "
+            f"{expected_position}: another projector runs it; go on from where it is"
+        )
+        self.projection = projection
+        """The projection's name."""
+        self.expected_position = expected_position
+        """Where it was to be."""
+        self.actual_position = actual_position
+        """Where it is; 0 where there is none."""
+
+
 class StoreClosedError(StoreError):
     """The store was used before it was opened or after it was closed; nothing happened."""
 
@@ -283,3 +301,17 @@ class ProjectionFailedError(ProjectionError):
         """Its type."""
         self.reason = reason
         """What the handler raised."""
+
+
+class TableStatementError(ProjectionError):
+    """SQL on the tables of a read model was refused; nothing of it happened."""
+
+    def __init__(self, *, sql: str, position: int, reason: str) -> None:
+        where = f" of the event at position {position}" if position else ""
+        super().__init__(f"SQL{where} was refused: {reason}: {sql}")
+        self.sql = sql
+        """The statement."""
+        self.position = position
+        """The event that it comes from; 0 for none, such as for a query."""
+        self.reason = reason
+        """What the store's engine says."""

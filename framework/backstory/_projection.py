@@ -5,6 +5,7 @@ assign. It is pure: the same events give the same read model, so it can be throw
 again. Queries are plain methods that the class adds.
 """
 
+from enum import Enum
 from typing import Any, ClassVar, Final, dataclass_transform
 
 import msgspec
@@ -15,6 +16,15 @@ from backstory._errors import ConfigurationError, InvalidInputError
 from backstory._handlers import Handler, collect_handlers, fold_event
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._recorded import RecordedEvent
+
+
+class OnFailure(Enum):
+    """What becomes of an event that a projection cannot handle, after the last attempt."""
+
+    PARK = "park"
+    """It waits with the later events of its stream; all others go on."""
+    STOP = "stop"
+    """The projection stops before it."""
 
 
 class ProjectionMeta(StructMeta):
@@ -30,6 +40,8 @@ class ProjectionMeta(StructMeta):
         *,
         name: str = "",
         revision: int = 1,
+        on_failure: OnFailure = OnFailure.PARK,
+        attempt_count_max: int = 3,
         kw_only: bool = True,
     ) -> Any:
         """Make the class.
@@ -41,16 +53,22 @@ class ProjectionMeta(StructMeta):
         cls = StructMeta.__new__(mcls, class_name, bases, namespace, kw_only=kw_only)
         cls.handlers = collect_handlers(cls)
         cls.projection_name, cls.revision = name or class_name, revision
+        cls.on_failure, cls.attempt_count_max = on_failure, attempt_count_max
         check_fields(cls, _RESERVED)
         if any(isinstance(base, ProjectionMeta) for base in bases):
             check_names(cls, namespace, _RESERVED)
         check_defaults(cls)
         _check_name(cls)
         check_number(cls, "revision", least=1)
+        check_number(cls, "attempt_count_max", least=1)
+        if not isinstance(on_failure, OnFailure):
+            raise ConfigurationError(f"{cls.__name__}: on_failure is OnFailure.PARK or .STOP")
         return cls
 
 
-_RESERVED: Final = frozenset({"projection_name", "revision", "handlers"})
+_RESERVED: Final = frozenset(
+    {"projection_name", "revision", "handlers", "on_failure", "attempt_count_max"}
+)
 
 
 def _check_name(cls: Any) -> None:
@@ -78,6 +96,9 @@ class Projection(Struct, kw_only=True, metaclass=ProjectionMeta):
     Class keywords:
         name: The name that its checkpoint is kept under; the class's name when not said.
         revision: Raise it when the read model is to be built again from the first event.
+        on_failure: What becomes of an event that it cannot handle: parked with the later ones of
+            its stream, or the projection stops before it.
+        attempt_count_max: How often such an event is tried before.
     """
 
     handlers: ClassVar[dict[str, Handler]]
@@ -86,6 +107,10 @@ class Projection(Struct, kw_only=True, metaclass=ProjectionMeta):
     """The name that its checkpoint is kept under."""
     revision: ClassVar[int]
     """Part of what a checkpoint must agree with."""
+    on_failure: ClassVar[OnFailure]
+    """What becomes of an event that it cannot handle."""
+    attempt_count_max: ClassVar[int]
+    """How often an event is tried."""
 
 
 def project(projection: Projection, recorded: RecordedEvent) -> None:

@@ -1,99 +1,264 @@
 """A projector runs one projection: it folds the log into the read model, and keeps its checkpoint.
 
-A checkpoint holds the position and the read model together, in one record, taken between two pages.
-So neither is ever kept without the other: after a crash the projector goes on from the last
-checkpoint, with the read model of that position, and folds what came since once more.
+    starting ─▶ catching up ◀─▶ live
+                  ▲  │
+                  ├──┴─▶ paused         until it is told to go on
+                  ├────▶ standing by    another process owns the read model, which is in tables
+                  ├────▶ waiting        the store did not answer; it is tried again
+                  └────▶ stopped, failed
 
-A handler that raises stops its projector before that event, and nobody else. The read model is then
-no longer served, because the handler may have left it half changed.
+What may follow what is the table below; everything that changes the state goes through `_move`.
+
+A store that does not answer is waited for. A handler that raises parks its event, or stops the
+projector where the projection says so; see `Pass`. Orders come as notes in the store, which are
+looked for from time to time, and at once when this process has given them.
+
+A rebuild is a second pass, with a read model and a checkpoint of its own, a page of which is folded
+after each page of the one that serves. When it has come as far, it takes its place between two
+steps: readers see the old read model whole or the new one whole. A table projection whose class has
+changed begins with such a build, and what served before stays readable until it is done.
 """
 
+import hashlib
+from collections import deque
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final, Generic, TypeVar
+from random import random
+from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
+from msgspec import Struct
+from msgspec.structs import replace
 
-from backstory._codec import encode_state, state_decoder
+from backstory._clock import Clock, SystemClock
+from backstory._codec import encode_state
 from backstory._errors import (
+    BackstoryError,
+    CheckpointMovedError,
+    ConfigurationError,
+    CorruptLogError,
     ProjectionBehindError,
     ProjectionError,
     ProjectionFailedError,
+    StoreClosedError,
     StoreError,
 )
-from backstory._filter import EventFilter, FilterItem
-from backstory._fingerprint import fingerprint_of
-from backstory._handlers import UNKNOWN
-from backstory._logging import POSITION, PROJECTION, REASON, log
-from backstory._projection import Projection, project
-from backstory._recorded import RecordedEvent
-from backstory._snapshot import Checkpoint
+from backstory._fold import wanted
+from backstory._keeper import (
+    Generation,
+    Generations,
+    Keeper,
+    MemoryKeeper,
+    TableKeeper,
+    generations_note,
+    load_generations,
+    tables_fingerprint,
+)
+from backstory._limits import PROJECTION_NAME_BYTES_MAX
+from backstory._logging import FIELD, POSITION, PROJECTION, REASON, log
+from backstory._orders import Order, OrderKind, done_note, load_orders
+from backstory._parking import ParkedEvent, load_parked, parked_note, trial_note, unparked_note
+from backstory._pass import Pass
+from backstory._progress import Note
+from backstory._projection import Projection
+from backstory._registry import register
 from backstory._store import EventStore
-from backstory._subscription import Page, Subscription
+from backstory._subscription import LogRead
+from backstory._table_projection import TableProjection, bind, creation, hiding, removal, showing
 
 P = TypeVar("P", bound=Projection)
 
-_CHECKPOINT_EVERY: Final = 10_000
-"""Positions between two checkpoints of a projector that runs, folded and passed over alike: after a
-restart, a projection of rare events does not read a long log again."""
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks for orders."""
+_OBEYED_MAX: Final = 100
+_PATIENCE_SECONDS: Final = 0.1
+_PATIENCE_SECONDS_MAX: Final = 5.0
 
 
 class ProjectorState(Enum):
     """What a projector is doing."""
 
     STARTING = "starting"
-    RUNNING = "running"
-    FAILED = "failed"
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    PAUSED = "paused"
+    STANDING_BY = "standing by"
+    WAITING = "waiting"
     STOPPED = "stopped"
+    FAILED = "failed"
+
+
+_WORKING: Final = frozenset(
+    {
+        *(ProjectorState.CATCHING_UP, ProjectorState.LIVE, ProjectorState.PAUSED),
+        *(ProjectorState.STANDING_BY, ProjectorState.WAITING),
+    }
+)
+_ENDS: Final = frozenset({ProjectorState.STOPPED, ProjectorState.FAILED})
+MOVES: Final[Mapping[ProjectorState, frozenset[ProjectorState]]] = {
+    ProjectorState.STARTING: _WORKING | _ENDS,
+    **dict.fromkeys(_WORKING, _WORKING | _ENDS),
+    ProjectorState.STOPPED: frozenset(),
+    ProjectorState.FAILED: frozenset(),
+}
+"""What may follow what."""
+
+
+class ProjectionStatus(Struct, frozen=True, kw_only=True):
+    """How a projection is doing in this process."""
+
+    name: str
+    """Its name."""
+    state: ProjectorState
+    """What its projector is doing."""
+    position: int
+    """Everything up to here has been folded, passed over or parked."""
+    kept_position: int
+    """Everything up to here is kept in the store."""
+    building_position: int | None
+    """How far the rebuild has come; None where there is none."""
+    is_owner: bool
+    """Whether this process keeps the read model; of several processes, one does."""
+    parked_count: int
+    """Streams that wait behind an event that could not be handled."""
+    error: str | None
+    """Why it failed, or what it waits for."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it serves everything: nothing has failed, nothing waits, nothing is parked."""
+        return self.error is None and self.parked_count == 0
 
 
 class Projector(Generic[P]):
     """Runs one projection over one store, in a task that somebody else owns."""
 
-    def __init__(self, store: EventStore, projection: type[P]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        projection: type[P],
+        *,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        """Make a projector; `run` runs it.
+
+        Args:
+            store: An open store.
+            projection: The projection's class.
+            clock: What parked events are dated by; the machine's clock by default.
+            chance: Numbers from 0 to 1, for the pauses between attempts.
+
+        Raises:
+            ConfigurationError: The projection needs tables, and the store has none.
+        """
+        if issubclass(projection, TableProjection) and not store.capabilities.has_tables:
+            raise ConfigurationError(
+                f"projection {projection.projection_name!r} needs a store that has tables"
+            )
         self._store = store
         self._class = projection
-        self._fingerprint = fingerprint_of(projection)
-        self._subscription: Subscription | None = None
+        self._name = projection.projection_name
+        self._clock = clock or SystemClock()
+        self._chance = chance
+        self._serving: Pass[P] | None = None
+        self._building: Pass[P] | None = None
+        self._build_orders: set[str] = set()
+        self._obeyed: deque[str] = deque(maxlen=_OBEYED_MAX)
+        self._is_owner = False
+        self._is_paused = False
+        self._is_stopping = False
+        self._is_look_due = True
+        self._resting: anyio.CancelScope | None = None
         self._moved = anyio.Event()
-        self._saved_position = 0
-        self.model: P = projection()
-        """The read model as it is now."""
-        self.position = 0
-        """The last event that the read model has seen or passed over."""
+        # Of another process that owns the projection: whether its tables serve, and how far.
+        self._is_stored, self._stored_position = False, 0
+        self._model = projection()
+        if isinstance(self._model, TableProjection):
+            bind(self._model, store.query)
         self.state = ProjectorState.STARTING
         """What the projector is doing."""
         self.error: ProjectionError | None = None
         """Why it failed, if it did."""
+        self._waits_for: str | None = None
+
+    @property
+    def model(self) -> P:
+        """The read model as it is now."""
+        return self._model if self._serving is None else self._serving.keeper.model
+
+    @property
+    def position(self) -> int:
+        """The last event that the read model has seen or passed over."""
+        return self._stored_position if self._serving is None else self._serving.seen_position
+
+    @property
+    def _serves(self) -> bool:
+        return self._serving is not None or self._is_stored
+
+    def status(self) -> ProjectionStatus:
+        """Return how the projection is doing."""
+        serving, building = self._serving, self._building
+        return ProjectionStatus(
+            name=self._name,
+            state=self.state,
+            position=self.position,
+            kept_position=self._stored_position
+            if serving is None
+            else serving.keeper.kept_position,
+            building_position=None if building is None else building.position,
+            is_owner=self._is_owner,
+            parked_count=0 if serving is None else len(serving.parked),
+            error=self._waits_for if self.error is None else str(self.error),
+        )
 
     async def run(self) -> None:
         """Fold what is there and what comes, until `stop`; never raises a `BackstoryError`."""
-        try:
-            await self._restore()
-            async with self._store.subscribe(
-                after_position=self.position, where=wanted(self._class)
-            ) as subscription:
-                self._subscription = subscription
-                if self.state is ProjectorState.STARTING:
-                    self._move(ProjectorState.RUNNING)
-                else:
-                    subscription.stop()
-                await self._follow(subscription)
-            await self._save()
-        except ProjectionFailedError as error:
-            self._fail(error)
-        except StoreError as error:
-            failure = _failure(self._class.projection_name, self.position, "the store", error)
-            failure.__cause__ = error
-            self._fail(failure)
-        else:
-            self._move(ProjectorState.STOPPED)
+        patience = _PATIENCE_SECONDS
+        while not self._is_stopping:
+            try:
+                await self._begin()
+                self._waits_for, patience = None, _PATIENCE_SECONDS
+                await self._serve()
+            except ProjectionFailedError as error:
+                return self._fail(error)
+            except (ConfigurationError, CorruptLogError, StoreClosedError) as error:
+                return self._fail(self._failure(error))
+            except CheckpointMovedError:
+                self._serving = self._building = None
+            except (StoreError, ProjectionError) as error:
+                patience = await self._wait_for_store(error, patience)
+        await self._end()
+        self._move(ProjectorState.STOPPED)
+        return None
+
+    async def _wait_for_store(self, error: BackstoryError, patience: float) -> float:
+        self._waits_for = str(error)
+        log.warning("projector.waiting", **{PROJECTION: self._name, REASON: str(error)})
+        self._move(ProjectorState.WAITING)
+        await self._rest(patience * (0.5 + self._chance() / 2))
+        return min(2 * patience, _PATIENCE_SECONDS_MAX)
 
     def stop(self) -> None:
         """Let `run` return after the page at hand."""
-        if self._subscription is not None:
-            self._subscription.stop()
-        elif self.state is ProjectorState.STARTING:
-            self.state = ProjectorState.STOPPED
+        self._is_stopping = True
+        self._wake()
+
+    def look(self) -> None:
+        """Look for orders now."""
+        self._is_look_due = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+
+    async def _rest(self, seconds: float) -> None:
+        if not (self._is_stopping or self._is_look_due):
+            with anyio.move_on_after(seconds) as self._resting:
+                await anyio.sleep(seconds + 1)
+        if not self._is_stopping:
+            self._is_look_due = True
 
     async def wait_for(self, position: int, *, timeout_seconds: float) -> P:
         """Return the read model once it has seen all up to a position.
@@ -103,72 +268,294 @@ class Projector(Generic[P]):
             ProjectionBehindError: It did not within the time limit.
         """
         with anyio.move_on_after(timeout_seconds):
-            while self.error is None and self.position < position and self._is_going:
+            while self.error is None and self.state not in _ENDS and not self._has(position):
                 await self._moved.wait()
         if self.error is not None:
             raise self.error
-        if self.position < position:
+        if not self._has(position):
             raise ProjectionBehindError(
-                projection=self._class.projection_name,
+                projection=self._name,
                 position=self.position,
                 wanted_position=position,
                 timeout_seconds=timeout_seconds,
             )
         return self.model
 
-    @property
-    def _is_going(self) -> bool:
-        return self.state in (ProjectorState.STARTING, ProjectorState.RUNNING)
+    def _has(self, position: int) -> bool:
+        return self._serves and self.position >= position
 
-    async def _restore(self) -> None:
-        checkpoint = await self._store.load_checkpoint(self._class.projection_name)
-        if checkpoint is None or checkpoint.fingerprint != self._fingerprint:
-            return
-        head = await self._store.head()
-        if checkpoint.position > head:
-            # The log was exchanged for an older one: the read model has seen events that never
-            # happened here.
-            self._log_ignored(f"it is at {checkpoint.position}, the log ends at {head}")
-            return
-        try:
-            self.model = state_decoder(self._class)(checkpoint.model_json)
-        except ValueError as error:
-            self._log_ignored(str(error))
-            return
-        self.position = self._saved_position = checkpoint.position
+    async def wait_obeyed(self, key: str, *, timeout_seconds: float) -> bool:
+        """Tell whether an order has been carried out within a time limit."""
+        with anyio.move_on_after(timeout_seconds):
+            while key not in self._obeyed and self.state not in _ENDS and not self._is_paused:
+                await self._moved.wait()
+        return key in self._obeyed
 
-    async def _follow(self, subscription: Subscription) -> None:
-        while (page := await subscription.read()) is not None:
-            self._fold(page)
-            self.position = page.reached
-            self._move(self.state)
-            if self.position - self._saved_position >= _CHECKPOINT_EVERY:
-                await self._save()
+    async def _begin(self) -> None:
+        self._is_owner = await self._store.try_own(self._name)
+        if self._is_owner:
+            await register(self._store, self._class)
+        if self._serving is None and self._building is None:
+            if not issubclass(self._class, TableProjection):
+                self._serving = await self._pass(self._in_memory(self._name))
+            elif self._is_owner:
+                await self._begin_tables()
 
-    def _fold(self, page: Page) -> None:
-        for recorded in page.events:
-            fold(self.model, recorded)
+    async def _pass(self, keeper: Keeper[P]) -> Pass[P]:
+        keeper.is_owner = self._is_owner
+        one = Pass(keeper, clock=self._clock, chance=self._chance)
+        await one.begin()
+        return one
 
-    async def _save(self) -> None:
-        if self.position == self._saved_position:
-            return
-        model_json = encode_state(self.model)
-        if model_json is None:
-            self._log_ignored("the read model would not come back as it is")
+    def _in_memory(self, name: str) -> Keeper[P]:
+        return MemoryKeeper(self._store, self._class, name)
+
+    def _in_tables(self, name: str, generation: Generation) -> Keeper[P]:
+        cls = cast("type[Any]", self._class)
+        return TableKeeper(self._store, cls, name, generation)
+
+    async def _serve(self) -> None:
+        while not self._is_stopping:
+            if self._is_look_due:
+                self._is_look_due = False
+                await self._look()
+            if self._is_paused:
+                self._move(ProjectorState.PAUSED)
+                await self._rest(_LOOK_SECONDS)
+            elif self._serving is None and self._building is None:
+                await self._stand_by()
+            else:
+                await self._step()
+
+    async def _step(self) -> None:
+        serving, building, seconds = self._serving, self._building, 0.0
+        if serving is not None:
+            seconds = await serving.step()
+        if building is not None:
+            seconds = max(seconds, await building.step())
+            if building.is_at_head and building.position >= self.position:
+                await self._swap(building)
+                return
+        if seconds:
+            await self._rest(seconds)
+        elif serving is not None and serving.is_at_head and building is None:
+            self._move(ProjectorState.LIVE)
+            await self._wait_beyond(serving.position)
         else:
-            await self._save_checkpoint(model_json)
-        self._saved_position = self.position
+            self._move(ProjectorState.CATCHING_UP)
 
-    async def _save_checkpoint(self, model_json: bytes) -> None:
-        name = self._class.projection_name
-        checkpoint = Checkpoint(name, self.position, self._fingerprint, model_json)
-        try:
-            # Of several processes that run the projection, each folds for itself, and one saves.
-            if await self._store.try_own(name):
-                await self._store.save_checkpoint(checkpoint)
-        except StoreError as error:
-            # A checkpoint is a cache: without it the next start takes longer, and is as right.
-            self._log_ignored(str(error))
+    async def _wait_beyond(self, position: int) -> None:
+        if self._is_stopping or self._is_look_due:
+            return
+        with anyio.move_on_after(_LOOK_SECONDS) as self._resting:
+            await self._store.wait_beyond(position)
+        if self._resting.cancelled_caught:
+            self._is_look_due = True
+
+    async def _stand_by(self) -> None:
+        """Follow what the process that owns the read model keeps, and take over when it ends."""
+        self._move(ProjectorState.STANDING_BY)
+        if await self._store.try_own(self._name):
+            await self._begin()
+            return
+        generations = await load_generations(self._store, self._name)
+        checkpoint = await self._store.load_checkpoint(self._name)
+        is_ours = (
+            checkpoint is not None
+            and generations.serving is not None
+            and generations.serving.fingerprint == tables_fingerprint(cast("Any", self._class))
+        )
+        if checkpoint is not None and is_ours:
+            # What is passed over is not kept each time: it counts as seen all the same.
+            read = LogRead(checkpoint.position, None, wanted(self._class), False, 1)
+            page = await self._store.read_page(read)
+            self._stored_position = checkpoint.position if page.events else page.reached
+            self._is_stored = True
+            self._move(ProjectorState.STANDING_BY)
+        await self._rest(_LOOK_SECONDS / 4)
+
+    async def _look(self) -> None:
+        """Look for orders, and carry them out."""
+        orders = await load_orders(self._store, self._name)
+        if orders.is_paused is not self._is_paused:
+            self._is_paused = orders.is_paused
+            self._move(ProjectorState.PAUSED if self._is_paused else ProjectorState.CATCHING_UP)
+        if not self._is_owner or self._is_paused:
+            return
+        for key, order in orders.orders.items():
+            if order.kind is OrderKind.REBUILD:
+                self._build_orders.add(key)
+            else:
+                await self._obey(order)
+                await self._finish(key)
+        if self._build_orders and self._building is None and self._serving is not None:
+            await self._begin_build()
+
+    async def _finish(self, *keys: str) -> None:
+        await self._store.save_notes(*(done_note(self._name, key) for key in keys))
+        self._obeyed.extend(keys)
+        self._move(ProjectorState.CATCHING_UP)
+
+    async def _obey(self, order: Order) -> None:
+        if order.kind is OrderKind.RESET:
+            await self._forget_build()
+            if self._serving is not None:
+                await self._serving.reset()
+        elif self._serving is not None and order.stream_id is not None:
+            without = order.position if order.kind is OrderKind.DISCARD else None
+            await self._serving.retry(order.stream_id, without=without)
+
+    # A rebuild, beside what serves.
+
+    @property
+    def _building_name(self) -> str:
+        name = f"{self._name} (building)"
+        if len(name.encode()) <= PROJECTION_NAME_BYTES_MAX:
+            return name
+        return f"building:{hashlib.sha256(name.encode()).hexdigest()}"
+
+    async def _begin_build(self) -> None:
+        if issubclass(self._class, TableProjection):
+            generations = await load_generations(self._store, self._name)
+            self._building = await self._begin_generation(generations)
+        else:
+            self._building = await self._pass(self._in_memory(self._building_name))
+
+    async def _forget_build(self) -> None:
+        """Leave no trace of a build but its tables, which are stale then."""
+        building, self._building = self._building, None
+        if building is None:
+            return
+        notes = [unparked_note(self._building_name, stream_id) for stream_id in building.parked]
+        await self._store.save_notes(*notes, trial_note(self._building_name, None))
+        await self._store.delete_checkpoint(self._building_name)
+        await self._finish(*self._build_orders)
+        self._build_orders.clear()
+
+    async def _swap(self, building: Pass[P]) -> None:
+        """Put what was built in the place of what serves."""
+        self._compare(building)
+        notes = await self._parked_notes(building.parked)
+        if isinstance(building.keeper, TableKeeper):
+            keeper = await self._show(building.keeper, notes)
+        else:
+            keeper = self._in_memory(self._name)
+            keeper.model, keeper.position = building.keeper.model, building.position
+            keeper.is_owner = self._is_owner
+            await keeper.keep(notes)
+        serving = Pass(keeper, clock=self._clock, chance=self._chance)
+        serving.parked = building.parked
+        self._serving = serving
+        await self._forget_build()
+        log.info("projection.rebuilt", **{PROJECTION: self._name, POSITION: serving.position})
+        self._move(ProjectorState.CATCHING_UP)
+
+    def _compare(self, building: Pass[P]) -> None:
+        """Say where the new read model in memory differs from the one before it."""
+        if self._serving is None or isinstance(building.keeper, TableKeeper):
+            return
+        if self._serving.position != building.position:
+            return
+        before, after = self._serving.keeper.model, building.keeper.model
+        for name in before.__struct_fields__:
+            if encode_state(getattr(before, name)) != encode_state(getattr(after, name)):
+                log.warning("projection.differs", **{PROJECTION: self._name, FIELD: name})
+                return
+
+    async def _parked_notes(self, parked: Mapping[str, ParkedEvent]) -> list[Note]:
+        before = await load_parked(self._store, self._name)
+        return [
+            *(unparked_note(self._name, stream_id) for stream_id in before.keys() - parked.keys()),
+            *(parked_note(self._name, one) for one in parked.values()),
+        ]
+
+    # Tables, and their generations.
+
+    async def _begin_tables(self) -> None:
+        cls = cast("type[TableProjection]", self._class)
+        generations = await load_generations(self._store, self._name)
+        serving = generations.serving
+        if serving is not None and serving.fingerprint == tables_fingerprint(cls):
+            keeper = self._in_tables(self._name, serving)
+            self._serving = await self._pass(keeper)
+            await self._check_position(self._serving)
+            await self._remove_stale(keeper, generations)
+        else:
+            self._building = await self._begin_generation(generations)
+
+    async def _check_position(self, serving: Pass[P]) -> None:
+        """Begin anew where the tables have seen what is not in this log."""
+        head = await self._store.head()
+        if serving.position > head:
+            reason = f"it is at {serving.position}, the log ends at {head}"
+            log.warning("checkpoint.ignored", **{PROJECTION: self._name, REASON: reason})
+            await serving.reset()
+
+    async def _begin_generation(self, generations: Generations) -> Pass[P]:
+        """Go on with a build of this class, or begin one."""
+        cls = cast("type[TableProjection]", self._class)
+        fingerprint = tables_fingerprint(cls)
+        building = generations.building
+        if building is None or building.fingerprint != fingerprint:
+            numbers = [one.number for one in (generations.serving, building) if one is not None]
+            numbers += [one.number for one in generations.stale]
+            stale = (*generations.stale, *([building] if building is not None else []))
+            building = Generation(max(numbers, default=0) + 1, fingerprint, tuple(cls.tables))
+            keeper = TableKeeper(self._store, cls, self._building_name, building)
+            await self._store.delete_checkpoint(self._building_name)
+            note = generations_note(
+                self._name, replace(generations, building=building, stale=stale)
+            )
+            await keeper.save(creation(cls, building.number), [note])
+        return await self._pass(self._in_tables(self._building_name, building))
+
+    async def _show(self, building: TableKeeper[Any], notes: list[Note]) -> Keeper[P]:
+        """Let the views show a generation, together with its checkpoint."""
+        generations = await load_generations(self._store, self._name)
+        before, new = generations.serving, building.generation
+        checkpoint = await self._store.load_checkpoint(self._name)
+        keeper = TableKeeper(self._store, cast("Any", self._class), self._name, new)
+        keeper.position = building.position
+        keeper.kept_position = 0 if checkpoint is None else checkpoint.position
+        stale = (*generations.stale, *([before] if before is not None else []))
+        after = Generations(serving=new, building=None, stale=stale)
+        gone = () if before is None else set(before.tables) - set(new.tables)
+        changes = [*hiding(self._name, gone), *showing(self._name, new.tables, new.number)]
+        await keeper.save(changes, [*notes, generations_note(self._name, after)])
+        await self._remove_stale(cast("Keeper[P]", keeper), after)
+        return cast("Keeper[P]", keeper)
+
+    async def _remove_stale(self, keeper: Keeper[P], generations: Generations) -> None:
+        if not generations.stale or not isinstance(keeper, TableKeeper):
+            return
+        note = generations_note(self._name, replace(generations, stale=()))
+        changes = [
+            change
+            for one in generations.stale
+            for change in removal(self._name, one.tables, one.number)
+        ]
+        await keeper.save(changes, [note])
+
+    # The end.
+
+    async def _end(self) -> None:
+        for one in (self._serving, self._building):
+            if one is not None:
+                try:
+                    await one.end()
+                except StoreError as error:
+                    keys = {PROJECTION: self._name, REASON: str(error)}
+                    log.warning("checkpoint.ignored", **keys)
+
+    def _failure(self, error: BackstoryError) -> ProjectionFailedError:
+        failed = ProjectionFailedError(
+            projection=self._name,
+            position=self.position,
+            event_type="the store",
+            reason=f"{type(error).__name__}: {error}",
+        )
+        failed.__cause__ = error
+        return failed
 
     def _fail(self, error: ProjectionFailedError) -> None:
         self.error = error
@@ -179,55 +566,11 @@ class Projector(Generic[P]):
         self._move(ProjectorState.FAILED)
 
     def _move(self, state: ProjectorState) -> None:
+        """Change the state, and let those who wait look again."""
+        if state is not self.state and state not in MOVES[self.state]:
+            raise AssertionError(
+                f"a projector that is {self.state.value} is not to be {state.value}"
+            )
         self.state = state
         self._moved.set()
         self._moved = anyio.Event()
-
-    def _log_ignored(self, reason: str) -> None:
-        log.warning(
-            "checkpoint.ignored", **{PROJECTION: self._class.projection_name, REASON: reason}
-        )
-
-
-def wanted(projection: type[Projection]) -> EventFilter:
-    """Return the filter for the events that a projection has handlers for."""
-    types = tuple(sorted(projection.handlers.keys() - {UNKNOWN}))
-    return EventFilter((FilterItem(types=types),))
-
-
-async def fold_log(
-    store: EventStore, projection: type[P], *, until_position: int | None = None
-) -> P:
-    """Return a fresh read model of everything up to a position; None for the head.
-
-    Raises:
-        ProjectionFailedError: A handler raised.
-        StoreError: The store did not answer.
-    """
-    model = projection()
-    pages = store.read_log_pages(until_position=until_position, where=wanted(projection))
-    async for events in pages:
-        for recorded in events:
-            fold(model, recorded)
-    return model
-
-
-def fold(model: Projection, recorded: RecordedEvent) -> None:
-    """Fold one event into a read model.
-
-    Raises:
-        ProjectionFailedError: The handler raised, or the event cannot be decoded.
-    """
-    try:
-        project(model, recorded)
-    except Exception as error:
-        raise _failure(model.projection_name, recorded.position, recorded.type, error) from error
-
-
-def _failure(
-    projection: str, position: int, event_type: str, error: Exception
-) -> ProjectionFailedError:
-    reason = f"{type(error).__name__}: {error}"
-    return ProjectionFailedError(
-        projection=projection, position=position, event_type=event_type, reason=reason
-    )

@@ -41,6 +41,7 @@ from backstory._limits import (
     check_text,
     shorten,
 )
+from backstory._progress import NOTE_BYTES_MAX, Note, Progress, SQLValue, TableRows
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
@@ -48,6 +49,8 @@ from backstory._subscription import LogRead, Page, Subscription
 from backstory._versions import ANY, ExpectedVersion, check_expected_version
 
 _PAGE_EVENT_COUNT: Final = 1_000
+_PAGE_COUNT: Final = 1_000
+_NOTE_NAME_BYTES_MAX: Final = 1_024
 
 
 class StreamRead(Struct, frozen=True):
@@ -122,6 +125,8 @@ class StoreCapabilities(Struct, frozen=True, kw_only=True):
     """What an acknowledged append survives."""
     is_multi_process: bool
     """Whether several processes may use it at a time."""
+    has_tables: bool
+    """Whether read models may have tables in it."""
 
 
 class EventStore(ABC):
@@ -573,9 +578,24 @@ class EventStore(ABC):
             StoreUnavailableError: The store did not do it.
             StoreClosedError: The store is not open.
         """
+        await self.save_progress(Progress(checkpoint))
+
+    async def save_progress(self, progress: Progress) -> None:
+        """Keep a checkpoint with everything that belongs to the same position, all or none.
+
+        Raises:
+            InvalidInputError: A name, a position or a note is not valid; nothing was written.
+            CheckpointMovedError: The checkpoint is not where it is expected; nothing was written.
+            TableStatementError: A statement was refused; nothing was written.
+            StoreUnavailableError: The store did not do it; its `outcome_unknown` says whether it
+                may have happened all the same.
+            StoreClosedError: The store is not open.
+        """
+        checkpoint = progress.checkpoint
         check_text("projection", checkpoint.projection, PROJECTION_NAME_BYTES_MAX)
         check_integer("position", checkpoint.position, least=0)
-        await self.put_checkpoint(checkpoint)
+        check_notes(progress.notes)
+        await self.put_progress(progress)
 
     async def load_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None.
@@ -598,6 +618,44 @@ class EventStore(ABC):
         """
         check_text("projection", projection, PROJECTION_NAME_BYTES_MAX)
         await self.drop_checkpoint(projection)
+
+    async def save_notes(self, *notes: Note) -> None:
+        """Keep notes, each in place of the one with its key, or forget them; all or none.
+
+        Raises:
+            InvalidInputError: A space, a key or a value is outside the limits.
+            StoreUnavailableError: The store did not do it.
+            StoreClosedError: The store is not open.
+        """
+        check_notes(notes)
+        await self.put_notes(notes)
+
+    async def load_notes(self, space: str) -> list[Note]:
+        """Return the notes of a space, in the order of their keys' bytes.
+
+        Raises:
+            InvalidInputError: The space is not valid.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        check_text("space", space, _NOTE_NAME_BYTES_MAX)
+        notes: list[Note] = []
+        while more := await self.list_notes(space, notes[-1].key if notes else "", _PAGE_COUNT):
+            notes += more
+        return notes
+
+    async def query_tables(self, sql: str, *parameters: SQLValue) -> TableRows:
+        """Return the rows of a query on the tables of read models; all of them, so bound it.
+
+        It can change nothing. `sql` names its parameters `$1`, `$2` …
+
+        Raises:
+            TableStatementError: The store refuses the query.
+            ConfigurationError: The store has no tables for read models.
+            StoreUnavailableError: The store did not answer.
+            StoreClosedError: The store is not open.
+        """
+        return await self.query(sql, parameters)
 
     # What a store supplies.
 
@@ -714,8 +772,31 @@ class EventStore(ABC):
         """Delete the snapshots of a stream, or all; return how many there were."""
 
     @abstractmethod
-    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint in place of the one before."""
+    async def put_progress(self, progress: Progress) -> None:
+        """Keep a checkpoint in place of the one before, and what belongs to it, all or none.
+
+        Raises:
+            CheckpointMovedError: The one before is not where it is expected.
+            TableStatementError: A statement was refused.
+            ConfigurationError: There are statements, and the store has no tables.
+        """
+
+    @abstractmethod
+    async def put_notes(self, notes: Sequence[Note]) -> None:
+        """Keep and forget notes, all or none."""
+
+    @abstractmethod
+    async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
+        """Return the next notes of a space, in the order of their keys' bytes."""
+
+    @abstractmethod
+    async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
+        """Return the rows of a query, which can change nothing.
+
+        Raises:
+            TableStatementError: The query was refused.
+            ConfigurationError: The store has no tables.
+        """
 
     @abstractmethod
     async def get_checkpoint(self, projection: str) -> Checkpoint | None:
@@ -768,6 +849,20 @@ def _from_cursor(read: LogRead, cursor: int) -> LogRead:
         return replace(read, after_position=max(cursor, read.after_position))
     until = INTEGER_MAX if read.until_position is None else read.until_position
     return replace(read, until_position=min(cursor, until))
+
+
+def check_notes(notes: Sequence[Note]) -> None:
+    """Refuse notes outside the limits.
+
+    Raises:
+        InvalidInputError: A space, a key or a value is.
+    """
+    for note in notes:
+        check_text("space", note.space, _NOTE_NAME_BYTES_MAX)
+        check_text("key", note.key, _NOTE_NAME_BYTES_MAX)
+        if (size := len(note.value_json or b"")) > NOTE_BYTES_MAX:
+            reason = f"has {size:,} bytes, at most {NOTE_BYTES_MAX:,} are allowed"
+            raise InvalidInputError(argument="note", found=shorten(note.key), reason=reason)
 
 
 def check_filter(where: EventFilter) -> None:

@@ -202,7 +202,9 @@ class TestRemembersTheLastThousandIds(Faulty, Idempotence):
 
 
 class ForgetsIdsWhenItIsClosed(InMemoryStore):
-    capabilities = StoreCapabilities(durability=Durability.BUFFERED, is_multi_process=False)
+    capabilities = StoreCapabilities(
+        durability=Durability.BUFFERED, is_multi_process=False, has_tables=False
+    )
 
     async def open(self) -> None:
         self._by_id.clear()

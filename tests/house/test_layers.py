@@ -20,14 +20,15 @@ LEVELS = (
     ("_events", "_upcasting", "_codec", "_recorded"),
     (
         *("_handlers", "_aggregate", "_decision", "_projection", "_filter"),
-        *("_snapshot", "_instructions", "_fingerprint"),
+        *("_snapshot", "_progress", "_instructions", "_fingerprint"),
     ),
     # The contract of all stores.
-    ("_commit", "_subscription", "_causality", "_statistics", "_store"),
+    ("_commit", "_subscription", "_causality", "_statistics", "_tables", "_store"),
     # Folders, which do not know each other.
     ("stores", "actors"),
     ("_context", "_snapshots", "_repository"),
-    ("_projector", "_correlation"),
+    ("_table_projection", "_fold", "_correlation", "_parking", "_orders", "_registry"),
+    ("_keeper", "_pass", "_projector", "_projections"),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.
     ("_store_url", "_app", "_host", "_blocking", "__init__", "operations"),
     # Parses, calls, prints.

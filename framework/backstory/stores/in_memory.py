@@ -23,6 +23,7 @@ from backstory._commit import (
 from backstory._errors import StoreClosedError
 from backstory._filter import EVERY_EVENT
 from backstory._ids import split_stream_id
+from backstory._progress import Note, Progress, SQLValue, TableRows, check_moved
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
@@ -35,6 +36,7 @@ from backstory._store import (
     StreamRead,
 )
 from backstory._subscription import LogRead, Page
+from backstory._tables import Tables
 
 __all__ = ["InMemoryStore"]
 
@@ -42,7 +44,9 @@ __all__ = ["InMemoryStore"]
 class InMemoryStore(EventStore):
     """Keeps everything in memory; closing it forgets nothing, so that it can be opened again."""
 
-    capabilities = StoreCapabilities(durability=Durability.MEMORY, is_multi_process=False)
+    capabilities = StoreCapabilities(
+        durability=Durability.MEMORY, is_multi_process=False, has_tables=True
+    )
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         """Make an empty store.
@@ -60,6 +64,8 @@ class InMemoryStore(EventStore):
         self._log_head: LogHead = EMPTY_LOG
         self._snapshots: dict[str, dict[int, Snapshot]] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._notes: dict[tuple[str, str], bytes] = {}
+        self._tables = Tables()
         self._grown = anyio.Event()
         self._is_open = False
 
@@ -253,10 +259,15 @@ class InMemoryStore(EventStore):
         doomed = [stream_id] if stream_id is not None else list(self._snapshots)
         return sum(len(self._snapshots.pop(id, {})) for id in doomed)
 
-    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a projection's checkpoint with its read model."""
+    async def put_progress(self, progress: Progress) -> None:
+        """Keep a projection's checkpoint, and what belongs to it."""
         await self._yield_point()
+        checkpoint = progress.checkpoint
+        kept = self._checkpoints.get(checkpoint.projection)
+        check_moved(0 if kept is None else kept.position, progress)
+        self._tables.change(progress.changes)
         self._checkpoints[checkpoint.projection] = checkpoint
+        self._note(progress.notes)
 
     async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
@@ -267,6 +278,33 @@ class InMemoryStore(EventStore):
         """Forget a projection's checkpoint."""
         await self._yield_point()
         self._checkpoints.pop(projection, None)
+
+    async def put_notes(self, notes: Sequence[Note]) -> None:
+        """Keep and forget notes."""
+        await self._yield_point()
+        self._note(notes)
+
+    def _note(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            if note.value_json is None:
+                self._notes.pop((note.space, note.key), None)
+            else:
+                self._notes[note.space, note.key] = note.value_json
+
+    async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
+        """Return the next notes of a space, in the order of their keys' bytes."""
+        await self._yield_point()
+        found = [
+            Note(space, key, value)
+            for (in_space, key), value in self._notes.items()
+            if in_space == space and key.encode() > after_key.encode()
+        ]
+        return sorted(found, key=lambda note: note.key.encode())[:limit]
+
+    async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
+        """Return the rows of a query on the tables of read models."""
+        await self._yield_point()
+        return self._tables.query(sql, parameters)
 
     async def _yield_point(self) -> None:
         # Every call yields once, as a store that does I/O would: a program that is only right

@@ -6,7 +6,7 @@ an `append` is a `commit` here, an iteration is a `read_page` or a `read_stream_
 """
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, TypeVar, get_args
 
 import anyio
@@ -15,6 +15,7 @@ from msgspec import Struct
 from backstory._commit import Batch, Receipt
 from backstory._errors import InvalidInputError, StoreUnavailableError
 from backstory._limits import check_integer
+from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
@@ -39,15 +40,21 @@ Verb = Literal[
     "put_snapshot",
     "get_snapshot",
     "drop_snapshots",
-    "put_checkpoint",
+    "put_progress",
     "get_checkpoint",
     "drop_checkpoint",
+    "put_notes",
+    "list_notes",
+    "query",
 ]
 """What a store can be asked for, by the names of the methods that a store supplies."""
 
 _VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
 _WRITING: Final = frozenset(
-    {"commit", "put_snapshot", "drop_snapshots", "put_checkpoint", "drop_checkpoint"}
+    {
+        *("commit", "put_snapshot", "drop_snapshots"),
+        *("put_progress", "drop_checkpoint", "put_notes"),
+    }
 )
 
 
@@ -364,9 +371,9 @@ class FaultyStore(EventStore):
         """Delete the snapshots of a stream, or all; return how many there were."""
         return await self._call("drop_snapshots", self._store.drop_snapshots, stream_id)
 
-    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint in place of the one before."""
-        await self._call("put_checkpoint", self._store.put_checkpoint, checkpoint)
+    async def put_progress(self, progress: Progress) -> None:
+        """Keep a checkpoint in place of the one before, and what belongs to it."""
+        await self._call("put_progress", self._store.put_progress, progress)
 
     async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
@@ -375,6 +382,18 @@ class FaultyStore(EventStore):
     async def drop_checkpoint(self, projection: str) -> None:
         """Forget a projection's checkpoint."""
         await self._call("drop_checkpoint", self._store.drop_checkpoint, projection)
+
+    async def put_notes(self, notes: Sequence[Note]) -> None:
+        """Keep and forget notes."""
+        await self._call("put_notes", self._store.put_notes, notes)
+
+    async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
+        """Return the next notes of a space."""
+        return await self._call("list_notes", self._store.list_notes, space, after_key, limit)
+
+    async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
+        """Return the rows of a query."""
+        return await self._call("query", self._store.query, sql, parameters)
 
 
 def _unavailable(verb: Verb, reason: str, *, is_begun: bool = False) -> StoreUnavailableError:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from backstory._codec import state_decoder
 from backstory._fingerprint import fingerprint_of
+from backstory._fold import fold
 from backstory._projection import Projection
-from backstory._projector import fold
 from backstory._recorded import RecordedEvent
 from backstory.testing._difference import differing_fields
 from backstory.testing._history import Checkpointed, History

@@ -6,7 +6,7 @@ those of projectors too; checkpoints; openings; and errors. Reads of single stre
 statistics are passed on, and only their errors noted.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ import anyio
 from backstory._commit import Batch, Receipt
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._limits import check_integer
+from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
@@ -125,10 +126,10 @@ class WitnessedStore(EventStore):
         self._history.done(number, receipts)
         return receipts
 
-    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint in place of the one before."""
-        await self._call("put_checkpoint", self._store.put_checkpoint, checkpoint)
-        self._history.checkpointed(checkpoint)
+    async def put_progress(self, progress: Progress) -> None:
+        """Keep a checkpoint in place of the one before, and what belongs to it."""
+        await self._call("put_progress", self._store.put_progress, progress)
+        self._history.checkpointed(progress.checkpoint)
 
     async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
@@ -140,6 +141,18 @@ class WitnessedStore(EventStore):
     async def drop_checkpoint(self, projection: str) -> None:
         """Forget a projection's checkpoint."""
         await self._call("drop_checkpoint", self._store.drop_checkpoint, projection)
+
+    async def put_notes(self, notes: Sequence[Note]) -> None:
+        """Keep and forget notes."""
+        await self._call("put_notes", self._store.put_notes, notes)
+
+    async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
+        """Return the next notes of a space."""
+        return await self._call("list_notes", self._store.list_notes, space, after_key, limit)
+
+    async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
+        """Return the rows of a query."""
+        return await self._call("query", self._store.query, sql, parameters)
 
     async def read_page(self, read: LogRead) -> Page:
         """Return the next events of the log that match."""

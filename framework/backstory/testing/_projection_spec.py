@@ -13,8 +13,8 @@ import msgspec
 
 from backstory._codec import encode_state, state_decoder
 from backstory._events import Event
+from backstory._fold import fold
 from backstory._projection import Projection
-from backstory._projector import fold
 from backstory._recorded import NewEvent
 from backstory.testing._aggregate_spec import check_fields
 from backstory.testing._difference import differing_fields

@@ -18,8 +18,9 @@ from msgspec import Struct
 from backstory._commit import Batch, Receipt, StreamAppend
 from backstory._errors import InvalidInputError, StoreUnavailableError
 from backstory._limits import check_integer, shorten
+from backstory._progress import Progress
 from backstory._recorded import RecordedEvent
-from backstory._snapshot import Checkpoint, Snapshot
+from backstory._snapshot import Snapshot
 from backstory._store import EventStore, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory.testing._faulty_store import FaultyStore, StoreCall, Verb
@@ -44,7 +45,10 @@ twice; it returns before there is anything to wake for."""
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 
 _WRITING: Final = frozenset(
-    {"commit", "put_snapshot", "drop_snapshots", "put_checkpoint", "drop_checkpoint"}
+    {
+        *("commit", "put_snapshot", "drop_snapshots"),
+        *("put_progress", "drop_checkpoint", "put_notes"),
+    }
 )
 _COUNTED: Final = frozenset({"fail", "lose_answer", "crash", "crash_done"})
 _DELAY_EXPONENTS: Final = (-3.0, 0.5)  # from a millisecond to about three seconds
@@ -345,7 +349,7 @@ _IN_SHORT: Final[Mapping[type, Callable[[Any], str]]] = {
     Receipt: _receipt_in_short,
     RecordedEvent: lambda recorded: f"{recorded.stream_id} version {recorded.version}",
     Snapshot: lambda snapshot: f"{snapshot.stream_id} version {snapshot.version}",
-    Checkpoint: lambda checkpoint: f"{checkpoint.projection} at {checkpoint.position}",
+    Progress: lambda it: f"{it.checkpoint.projection} at {it.checkpoint.position}",
 }
 
 

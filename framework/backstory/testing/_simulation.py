@@ -33,9 +33,9 @@ import anyio
 
 from backstory._app import Backstory
 from backstory._errors import ConfigurationError, StoreUnavailableError
+from backstory._fold import fold_log
 from backstory._ids import IdSource
 from backstory._projection import Projection
-from backstory._projector import fold_log
 from backstory.stores.in_memory import InMemoryStore
 from backstory.testing._clock import START
 from backstory.testing._difference import differing_fields

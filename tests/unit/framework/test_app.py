@@ -17,6 +17,7 @@ from backstory import (
     EventStore,
     InvalidInputError,
     NewEvent,
+    OnFailure,
     Projection,
     ProjectionFailedError,
     RawEvent,
@@ -39,7 +40,7 @@ class Totals(Projection):
         self.total += event.by
 
 
-class Fragile(Projection):
+class Fragile(Projection, on_failure=OnFailure.STOP, attempt_count_max=1):
     total: int = 0
 
     @on(Counted)

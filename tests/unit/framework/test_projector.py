@@ -14,6 +14,7 @@ from backstory import (
     Checkpoint,
     EventStore,
     NewEvent,
+    OnFailure,
     Projection,
     ProjectionBehindError,
     ProjectionFailedError,
@@ -41,12 +42,16 @@ class Totals(Projection):
         self.seen.append(recorded.position)
 
 
-class Fragile(Projection):
+class Fragile(Projection, on_failure=OnFailure.STOP, attempt_count_max=1):
     total: int = 0
 
     @on(Counted)
     def _counted(self, event: Counted) -> None:
         self.total += 100 // event.by
+
+
+class Strict(Totals, on_failure=OnFailure.STOP, attempt_count_max=1):
+    pass
 
 
 class Whimsical(Projection):
@@ -197,7 +202,7 @@ async def test_handler_that_raises_stops_its_projector(store: EventStore) -> Non
     assert other.state is ProjectorState.STOPPED
 
 
-async def test_failed_projection_keeps_no_checkpoint_behind_the_error(store: EventStore) -> None:
+async def test_stopped_projection_has_kept_all_before_the_error(store: EventStore) -> None:
     async with running(store, Fragile) as projector:
         good = await count(store, 5)
         await wait(projector, good)
@@ -209,7 +214,7 @@ async def test_failed_projection_keeps_no_checkpoint_behind_the_error(store: Eve
 
     checkpoint = await store.load_checkpoint("Fragile")
     assert checkpoint is not None
-    assert (checkpoint.position, checkpoint.model_json) == (good, b'{"total":20}')
+    assert (checkpoint.position, checkpoint.model_json) == (bad - 1, b'{"total":45}')
 
 
 async def test_failed_projection_says_so_to_everybody(store: EventStore) -> None:
@@ -228,7 +233,7 @@ async def test_damaged_event_is_a_poison_event(store: EventStore) -> None:
     )
     receipt = await store.append("counter-1", [event], expected_version=ANY)
 
-    async with running(store, Totals) as projector:
+    async with running(store, Strict) as projector:
         with pytest.raises(ProjectionFailedError, match="DecodeError"):
             await wait(projector, receipt.last_position)
 
@@ -296,7 +301,7 @@ async def test_error_while_folding_the_log_is_named(store: EventStore) -> None:
     assert caught.value.position == bad
 
 
-class Many(Projection):
+class Many(Projection, on_failure=OnFailure.STOP, attempt_count_max=1):
     """Handles more types than a store reads by index."""
 
     total: int = 0

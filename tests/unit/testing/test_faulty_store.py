@@ -297,11 +297,11 @@ class Notes(Projection):
 
 async def test_checkpoint_that_cannot_be_saved_costs_time_and_no_event() -> None:
     async with FaultyStore(InMemoryStore()) as store:
-        store.fail("put_checkpoint", times=None)
+        store.fail("put_progress", times=None)
         async with Backstory(store, projections=[Notes]) as story:
             await append(store, "a")
             assert (await story.read_model(Notes)).texts == ["a"]
-        assert store.count("put_checkpoint") == 1
+        assert store.count("put_progress") == 1
 
         async with Backstory(store, projections=[Notes]) as story:
             await append(store, "b")

@@ -149,6 +149,8 @@ async def write(store: EventStore, faulty: FaultyStore, other: EventStore) -> No
     async with Backstory(store, projections=[Total]) as story:
         await other.append("counter-1", [new_event(Counted(by=3))], expected_version=0)  # 7
         await story.read_model(Total)
+    async with store.subscribe(where=where(streams=["counter-1"])) as subscription:
+        await anext(subscription)
     await drain(store.read_log())
     await drain(other.read_log(backward=True, after_position=1))
     async with other.subscribe(where=where(streams=["note-1"])) as subscription:

@@ -25,6 +25,7 @@ from backstory._clock import Clock, SystemClock
 from backstory._commit import EMPTY_LOG, Batch, Durability, LogHead, Receipt
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
 from backstory._logging import POSITION, REASON, log
+from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
@@ -37,12 +38,14 @@ from backstory._store import (
     StreamRead,
 )
 from backstory._subscription import LogRead, Page
+from backstory._tables import query_tables
 from backstory.stores.sqlite._completion import complete
 from backstory.stores.sqlite._connection import Connection, DamagedRowError, translated
 from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
 from backstory.stores.sqlite._measure import check_file, measure
 from backstory.stores.sqlite._migrate import migrate, schema_version
 from backstory.stores.sqlite._ownership import Ownership
+from backstory.stores.sqlite._progress import keep_progress, note
 from backstory.stores.sqlite._sealed import read_sealed
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
 from backstory.stores.sqlite._sync import sync_wal
@@ -105,7 +108,9 @@ class SQLiteStore(EventStore):
             raise ConfigurationError(
                 f"SQLite {sqlite3.sqlite_version} is too old; Backstory needs 3.37 or newer"
             )
-        self.capabilities = StoreCapabilities(durability=durability, is_multi_process=True)
+        self.capabilities = StoreCapabilities(
+            durability=durability, is_multi_process=True, has_tables=True
+        )
         # Whole from here on: a program may change its folder while the store is open.
         self._path = Path(path).absolute()
         self._name = f"sqlite:///{path}"
@@ -475,11 +480,25 @@ class SQLiteStore(EventStore):
             "delete snapshots", ("delete_snapshots", {"stream_id": stream_id})
         )
 
-    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a projection's checkpoint with its read model."""
-        c = checkpoint
-        values = (c.projection, c.position, c.fingerprint, c.model_json.decode())
-        await self._change("save a checkpoint", ("save_checkpoint", values))
+    async def put_progress(self, progress: Progress) -> None:
+        """Keep a projection's checkpoint, and what belongs to it, in one transaction."""
+        writer = self._writable("save a checkpoint")
+        await writer.run("save a checkpoint", partial(keep_progress, progress))
+
+    async def put_notes(self, notes: Sequence[Note]) -> None:
+        """Keep and forget notes."""
+        await self._writable("save a note").run("save a note", partial(note, notes))
+
+    async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
+        """Return the next notes of a space, in the order of their keys' bytes."""
+        values = {"space": space, "after": after_key, "limit": limit}
+        rows = await self._read("read notes", partial(_fetch, "list_notes", values))
+        return [Note(*row) for row in rows]
+
+    async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
+        """Return the rows of a query, on a connection that can only read."""
+        query = partial(query_tables, sql=sql, parameters=parameters)
+        return await self._read("query a read model", query)
 
     async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""

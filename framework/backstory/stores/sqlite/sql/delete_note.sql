@@ -1,0 +1,2 @@
+DELETE FROM notes
+WHERE space = ? AND key = ?

@@ -1,0 +1,2 @@
+INSERT OR REPLACE INTO notes (space, key, value)
+VALUES (?, ?, ?)
