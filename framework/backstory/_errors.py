@@ -18,6 +18,11 @@
     │   ├── UnknownEventTypeError     no class for a stored type where one is needed   · register the class
     │   └── DecodeError               stored data does not fit its class               · mend the class or upcast
     ├── DomainError                   an aggregate refused a command; subclass it      · nothing happened
+    ├── ActorError
+    │   ├── ActorStoppedError         the actor takes or handles no message any more   · outcome_unknown says whether it had begun; find or spawn another
+    │   ├── MailboxFullError          no room, and no waiting for it                   · nothing happened; retry later
+    │   ├── AskTimeoutError           no answer within the time limit (a TimeoutError) · outcome_unknown says whether it had begun
+    │   └── ActorSystemFailedError    an actor failed, and nobody above it went on     · everything was cancelled; cause chained
     └── ProjectionError
         ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
         ├── ProjectionFailedError     a handler raised; the projector has stopped      · mend the handler; cause chained
@@ -259,6 +264,87 @@ class DecodeError(CodecError):
 
 class DomainError(BackstoryError):
     """An aggregate refused a command; nothing was written. Domains subclass it."""
+
+
+class ActorError(BackstoryError):
+    """An actor did not do what it was sent, for reasons of its own and not of the message."""
+
+
+class ActorStoppedError(ActorError):
+    """The actor has stopped, or is stopping; it does not handle the message.
+
+    With `outcome_unknown` the message had begun when the actor was cancelled, and some of what it
+    does may have happened. Without it nothing happened.
+    """
+
+    def __init__(self, *, actor: str, reason: str, outcome_unknown: bool = False) -> None:
+        outcome = (
+            "the message had begun, and some of it may have happened"
+            if outcome_unknown
+            else "nothing happened; find or spawn another one"
+        )
+        super().__init__(f"actor {actor!r} does not handle the message: {reason}; {outcome}")
+        self.actor = actor
+        """The actor's name."""
+        self.reason = reason
+        """Why it does not."""
+        self.outcome_unknown = outcome_unknown
+        """Whether the message had begun."""
+
+
+class MailboxFullError(ActorError):
+    """The mailbox is full, and the sender does not wait for room; nothing happened."""
+
+    def __init__(self, *, actor: str, capacity: int) -> None:
+        super().__init__(
+            f"the mailbox of actor {actor!r} is full with {capacity:,} messages; "
+            "send less, or later"
+        )
+        self.actor = actor
+        """The actor's name."""
+        self.capacity = capacity
+        """How many messages its mailbox has room for."""
+
+
+class AskTimeoutError(ActorError, TimeoutError):
+    """The actor did not answer within its time limit.
+
+    With `outcome_unknown` the message has begun, and is handled to its end. Without it, it was
+    taken back, and nothing happened.
+    """
+
+    def __init__(self, *, actor: str, timeout_seconds: float, outcome_unknown: bool) -> None:
+        outcome = (
+            "the message has begun, and may still happen"
+            if outcome_unknown
+            else "the message had not begun and was taken back; ask again"
+        )
+        super().__init__(
+            f"actor {actor!r} did not answer within {timeout_seconds:g} s; {outcome}"
+        )
+        self.actor = actor
+        """The actor's name."""
+        self.timeout_seconds = timeout_seconds
+        """How long was waited."""
+        self.outcome_unknown = outcome_unknown
+        """Whether the message had begun."""
+
+
+class ActorSystemFailedError(ActorError):
+    """An actor failed, its supervision escalated, and there was no parent; the cause is chained.
+
+    Everything in the system was cancelled.
+    """
+
+    def __init__(self, *, actor: str, reason: str) -> None:
+        super().__init__(
+            f"the actor system was ended by a failure of actor {actor!r}: {reason}; "
+            "mend the actor, or give it a supervision that goes on"
+        )
+        self.actor = actor
+        """The actor at the top that failed, itself or with a child."""
+        self.reason = reason
+        """What it failed with."""
 
 
 class ProjectionError(BackstoryError):

@@ -8,7 +8,7 @@ every part of the item holds. `where` makes a filter of one item, and `|` joins 
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 
@@ -19,11 +19,13 @@ from backstory._ids import check_stream_id
 from backstory._limits import (
     FILTER_ITEM_COUNT_MAX,
     FILTER_VALUE_COUNT_MAX,
+    INTEGER_MAX,
     METADATA_ID_BYTES_MAX,
     TAG_BYTES_MAX,
     TAG_COUNT_MAX,
     check_category,
     check_event_type,
+    check_integer,
     check_text,
     shorten,
 )
@@ -41,15 +43,17 @@ _LISTS: Final[dict[str, tuple[int, Callable[[Any], None]]]] = {
     "tags": (TAG_COUNT_MAX, _check_tag),
 }
 _TEXTS: Final = ("correlation_id", "causation_id", "actor")
+_BOUNDS: Final = ("recorded_after", "recorded_until")
 
 
 class FilterItem(Struct, frozen=True, kw_only=True):
     """A condition on events: every part that is given must hold.
 
-    One of `types`, one of `categories` and one of `streams` must match; all of `tags` must.
+    One of `types`, one of `categories` and one of `streams` must match; all of `tags` must. Each of
+    the four is a tuple that holds nothing twice; `where` makes them of whatever it is given.
 
     Raises:
-        InvalidInputError: A part is no possible value, or holds too many.
+        InvalidInputError: A part is no possible value, is no tuple, or holds too many or one twice.
     """
 
     types: tuple[str, ...] = ()
@@ -73,15 +77,15 @@ class FilterItem(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for argument, (most, check) in _LISTS.items():
-            values: tuple[str, ...] = getattr(self, argument)
-            if len(values) > most:
-                reason = f"at most {most:,} are allowed"
-                raise InvalidInputError(argument=argument, found=str(len(values)), reason=reason)
-            for value in values:
-                check(value)
+            values: object = getattr(self, argument)
+            if values != ():
+                _check_list(argument, values, most, check)
         for argument in _TEXTS:
             if (text := getattr(self, argument)) is not None:
                 check_text(argument.replace("_", " "), text, METADATA_ID_BYTES_MAX)
+        for argument in _BOUNDS:
+            if (bound := getattr(self, argument)) is not None:
+                check_integer(argument, bound, least=-INTEGER_MAX)
 
     def matches(self, recorded: RecordedEvent) -> bool:
         """Tell whether every part holds for an event."""
@@ -110,17 +114,40 @@ class FilterItem(Struct, frozen=True, kw_only=True):
         )
 
 
+def _check_list(argument: str, values: object, most: int, check: Callable[[object], None]) -> None:
+    if not isinstance(values, tuple):
+        # A list could change behind the check, and cannot be hashed.
+        reason = "must be a tuple of texts; where(…) makes one of any list"
+        raise InvalidInputError(argument=argument, found=shorten(values), reason=reason)
+    texts = cast("tuple[object, ...]", values)
+    if len(texts) > most:
+        reason = f"at most {most:,} are allowed"
+        raise InvalidInputError(argument=argument, found=str(len(texts)), reason=reason)
+    for text in texts:
+        check(text)
+    if len(set(texts)) < len(texts):
+        raise InvalidInputError(
+            argument=argument, found=shorten(texts), reason="must hold each text once"
+        )
+
+
 class EventFilter(Struct, frozen=True):
     """Which events are meant: those that match an item. Make one with `where`, join with `|`.
 
     Raises:
-        InvalidInputError: There is no item, or there are too many.
+        InvalidInputError: There is no item, or there are too many, or they are no tuple of items.
     """
 
     items: tuple[FilterItem, ...] = (FilterItem(),)
     """The items, of which an event matches one; by default one that every event matches."""
 
     def __post_init__(self) -> None:
+        items: object = self.items
+        if not isinstance(items, tuple) or not all(
+            isinstance(item, FilterItem) for item in cast("tuple[object, ...]", items)
+        ):
+            reason = "must be a tuple of FilterItem; make a filter with where(…) and join with |"
+            raise InvalidInputError(argument="items", found=shorten(items), reason=reason)
         if not 0 < len(self.items) <= FILTER_ITEM_COUNT_MAX:
             reason = f"a filter has 1 to {FILTER_ITEM_COUNT_MAX} items"
             raise InvalidInputError(argument="items", found=str(len(self.items)), reason=reason)

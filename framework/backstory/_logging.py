@@ -18,6 +18,9 @@ DECISION: Final = "decision"
 ATTEMPT: Final = "attempt"
 REASON: Final = "reason"
 FIELD: Final = "field"
+ACTOR: Final = "actor"
+METHOD: Final = "method"
+DIRECTIVE: Final = "directive"
 
 _standard = logging.getLogger("backstory")
 _standard.addHandler(logging.NullHandler())

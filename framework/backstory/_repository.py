@@ -16,6 +16,11 @@ class) and its place among the command's events. So the log itself remembers the
 it lives. When the key comes again, the event with the first derived id is found, the command runs
 on the version before it (the decision on the log before it), and its answer is given without an
 append. A command that emitted nothing leaves nothing to be found, and simply runs again.
+
+The key is looked for after the load. So where it is not found, the state that was loaded holds
+nothing of a first call that is still under way: that call either ends before the append, which is
+then refused or answered as a repetition, or it finds ours. Looked for before the load, the first
+call could end in between, and the command would decide once more on its own outcome.
 """
 
 import random
@@ -410,9 +415,10 @@ class Scope:
         stream_id = stream_id_of(cls.category, id)
 
         async def attempt() -> R:
+            aggregate = await self._repository.load(cls, id)
             first = await self._find(stream_id, 0)
-            at_version = None if first is None else first.version - 1
-            aggregate = await self._repository.load(cls, id, at_version=at_version)
+            if first is not None:
+                aggregate = await self._repository.load(cls, id, at_version=first.version - 1)
             answer = command(aggregate, *args, **kwargs)
             if first is None:
                 key = self._naming.key
@@ -421,7 +427,8 @@ class Scope:
                         aggregate, context=self._context, idempotency_key=key
                     )
             else:
-                await self._check_repetition(stream_id, book_of(aggregate).emitted, first)
+                emitted = [(stream_id, event) for event in book_of(aggregate).emitted]
+                await self._check_repetition(stream_id, emitted, first)
             return answer
 
         return await self._until_first(attempt, {STREAM_ID: stream_id})
@@ -433,21 +440,23 @@ class Scope:
         subject = type(decision).__qualname__
 
         async def attempt() -> R:
-            first = await self._find(subject, 0)
             fresh = decision.fresh()
-            condition = await self._fold(fresh, None if first is None else first.position - 1)
+            condition = await self._fold(fresh, until_position=None)
+            first = await self._find(subject, 0)
+            if first is not None:
+                fresh = decision.fresh()
+                await self._fold(fresh, until_position=first.position - 1)
             answer = cast("R", fresh.decide())
             if first is None:
                 with self._in_a_race():
                     await self._append(fresh, subject, condition)
             else:
-                emitted = [event for _, event in fresh.emitted]
-                await self._check_repetition(subject, emitted, first)
+                await self._check_repetition(subject, fresh.emitted, first)
             return answer
 
         return await self._until_first(attempt, {DECISION: subject})
 
-    async def _fold(self, decision: Decision, until_position: int | None) -> AppendCondition:
+    async def _fold(self, decision: Decision, *, until_position: int | None) -> AppendCondition:
         """Fold a decision, and return the condition under which what it decides may be appended."""
         query, position = decision.query(), 0
         async for recorded in self._store.read_log(where=query, until_position=until_position):
@@ -464,7 +473,27 @@ class Scope:
             StreamAppend(stream_id, [event], ANY)
             for (stream_id, _), event in zip(decision.emitted, events, strict=True)
         ]
-        await self._store.append_many(appends, condition=condition)
+        receipts = await self._store.append_many(appends, condition=condition)
+        if self._naming.key is not None:
+            await self._check_folded(condition, receipts[0].first_position)
+
+    async def _check_folded(self, condition: AppendCondition, position: int) -> None:
+        """Refuse what was answered as a repetition of what another caller decided on more events.
+
+        An append that is repeated is not judged by its condition, and a receipt does not say
+        whether it is the first one; so the condition is judged here.
+
+        Raises:
+            ConflictError: What was decided here is not what led to the event at the position.
+        """
+        missed = self._store.read_log(
+            after_position=condition.after_position,
+            until_position=position - 1,
+            where=condition.where,
+            limit=1,
+        )
+        async for _ in missed:
+            raise self._overtaken()
 
     async def _find(self, subject: str, place: int) -> RecordedEvent | None:
         """Return the event that is recorded under the key at a place; None without a key."""
@@ -492,19 +521,21 @@ class Scope:
         except DuplicateEventError as error:
             if self._naming.key is None:
                 raise
-            raise ConflictError(
-                f"another caller with idempotency key {self._naming.key!r} was first; ask again"
-            ) from error
+            raise self._overtaken() from error
+
+    def _overtaken(self) -> ConflictError:
+        key = self._naming.key
+        return ConflictError(f"another caller with idempotency key {key!r} was first; ask again")
 
     async def _check_repetition(
-        self, subject: str, emitted: Sequence[EmittedEvent], first: RecordedEvent
+        self, subject: str, emitted: Sequence[tuple[str, EmittedEvent]], first: RecordedEvent
     ) -> None:
         """Refuse a key that comes again with another command or other arguments."""
         recorded = [await self._find(subject, place) for place in range(len(emitted) + 1)]
         # As they are read today: a field that came since, with its default, is no difference.
         is_same = recorded[-1] is None and all(
-            one is not None and one.data == other.event
-            for one, other in zip(recorded, emitted, strict=False)
+            one is not None and (one.stream_id, one.data) == (stream_id, other.event)
+            for one, (stream_id, other) in zip(recorded, emitted, strict=False)
         )
         if not is_same:
             raise DuplicateEventError(

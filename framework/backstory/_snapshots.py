@@ -81,19 +81,14 @@ class Snapshots:
     async def load(self, blank: A, *, at_version: int | None = None) -> A:
         """Return an aggregate at its newest snapshot that fits, or as it came.
 
+        A snapshot that cannot be read is as none: whether the store answers at all is seen when the
+        events are read.
+
         Args:
             blank: The aggregate before its first event.
             at_version: The version that the snapshot must not be after; None for any.
-
-        Raises:
-            StoreError: The store did not answer.
         """
-        if not blank.snapshot_every:
-            return blank
-        cls = type(blank)
-        snapshot = await self._store.load_snapshot(
-            blank.stream_id, fingerprint=self._fingerprint(cls), until_version=at_version
-        )
+        snapshot = await self._find(blank, at_version) if blank.snapshot_every else None
         if snapshot is None:
             return blank
         try:
@@ -103,6 +98,16 @@ class Snapshots:
             return blank
         self._check_some(blank, snapshot)
         return aggregate
+
+    async def _find(self, blank: Aggregate, at_version: int | None) -> Snapshot | None:
+        fingerprint = self._fingerprint(type(blank))
+        try:
+            return await self._store.load_snapshot(
+                blank.stream_id, fingerprint=fingerprint, until_version=at_version
+            )
+        except StoreError as error:  # such as a damaged page, which holds no event
+            log.warning("snapshot.ignored", **{STREAM_ID: blank.stream_id, REASON: str(error)})
+            return None
 
     async def take(self, aggregate: Aggregate) -> None:
         """Take a snapshot of an aggregate that has just been appended, if one is due."""

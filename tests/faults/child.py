@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import pytest
 from tests.integration.process import environment
 
 FOLDER: Final = Path(__file__).parent
+
+needs_limits: Final = pytest.mark.skipif(
+    sys.platform != "linux", reason="needs the limits that Linux sets to processes"
+)
 
 
 def command(program: str, *arguments: object) -> list[str]:

@@ -34,8 +34,6 @@ async def use(path: str) -> None:
 
 
 async def main(path: str, count_max: int) -> None:
-    # Once with all that it wants, so that every module is there that Python loads late.
-    await use(f"{path}.first")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before, errors = free(), list[str]()
     for count in range(count_max):

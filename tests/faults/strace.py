@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,18 @@ FOLDER: Final = Path(__file__).parent
 
 STRACE: Final = shutil.which("strace")
 
-needs_strace: Final = pytest.mark.skipif(STRACE is None, reason="needs strace")
+
+def _may_trace() -> bool:
+    """Tell whether strace is there, new enough, and allowed to do what it does."""
+    if STRACE is None:
+        return False
+    options = ["-f", "-qq", "-y", "--seccomp-bpf", "-o", os.devnull, "-e", "trace=getcwd"]
+    injection = ["-e", "inject=getcwd:delay_exit=1:when=1"]
+    command = [STRACE, *options, *injection, sys.executable, "-I", "-S", "-c", ""]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+needs_strace: Final = pytest.mark.skipif(not _may_trace(), reason="needs strace")
 
 
 @dataclass(frozen=True)

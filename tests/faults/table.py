@@ -159,7 +159,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> str:
 
 def listing(tests: Sequence[FaultTest]) -> str:
     """Return the table of tests: rows, and without what each was seen to fail."""
-    lines = ["| test | rows | seen to fail |", "|---|---|---|"]
+    lines = ["| test | rows | seen to fail without |", "|---|---|---|"]
     lines += [
         f"| `{test.name}` | {', '.join(map(str, test.rows))} | {test.without} |" for test in tests
     ]

@@ -108,12 +108,15 @@ def test_ids_stay_unique_and_rise_while_the_clock_goes_back(
 async def test_clock_that_jumps_shortens_no_wait_for_the_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Time limits are counted by a clock that nobody sets: this one fails whoever looks at it.
-    def fail() -> float:
-        pytest.fail("a time limit was taken from the clock on the wall")
+    # Time limits are counted by a clock that nobody sets: nobody looks at this one.
+    looks: list[float] = []
+
+    def jump() -> float:
+        looks.append(len(looks) * 10**9)
+        return looks[-1]
 
     async with SQLiteStore(tmp_path / "story.db") as one, SQLiteStore(tmp_path / "story.db") as two:
-        monkeypatch.setattr(time, "time", fail)
+        monkeypatch.setattr(time, "time", jump)
         faults.count()
         for number in range(10):
             for store in (one, two):
@@ -121,3 +124,4 @@ async def test_clock_that_jumps_shortens_no_wait_for_the_turn(
         monkeypatch.undo()
 
         assert len(await drain(one.read_log())) == 20
+        assert not looks

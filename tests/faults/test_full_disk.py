@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import drain, noted, texts_of
 from tests.faults.account import faults
-from tests.faults.child import finish
+from tests.faults.child import finish, needs_limits
 from tests.faults.mount import mounted, remount
 
 from backstory import (
@@ -112,6 +112,7 @@ async def test_disk_without_room_for_another_file_is_told_and_passes(tmp_path: P
                 await store.append("full-1", noted("a"), expected_version=0)
 
 
+@needs_limits
 @pytest.mark.fault(6, 8, without="the rollback, and the new connection after an error")
 @pytest.mark.parametrize("more", [100, 4_100, 33_000])
 async def test_file_that_may_not_grow_is_told_and_passes(tmp_path: Path, more: int) -> None:

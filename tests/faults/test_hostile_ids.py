@@ -71,6 +71,8 @@ async def test_each_id_is_its_own_in_every_reader(store: EventStore) -> None:
             ):
                 found = [recorded async for recorded in story.replay(where=condition)]
                 assert [recorded.id for recorded in found] == [id]
+                async with story.subscribe(where=condition) as subscription:
+                    assert (await anext(subscription)).id == id
 
 
 @pytest.mark.fault(24, without="the comparison of whole ids in conditions")

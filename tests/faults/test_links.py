@@ -9,6 +9,7 @@ from tests.conftest import noted
 from tests.faults.account import faults
 
 from backstory import ANY, BackstoryError, StoreUnavailableError
+from backstory.operations import SalvageClock, salvage
 from backstory.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +114,25 @@ async def test_descriptors_are_given_back_when_a_link_is_refused(path: Path, vic
         await use(path)
 
     assert len(list(descriptors.iterdir())) == before
+
+
+@pytest.mark.fault(32, without="`O_NOFOLLOW`")
+@pytest.mark.parametrize("beside", BESIDE)
+async def test_salvage_writes_through_no_link(path: Path, victim: Path, beside: str) -> None:
+    await use(path)
+    target, clock = path.with_name("good.db"), SalvageClock()
+    Path(f"{target}{beside}").symlink_to(victim)
+
+    try:
+        async with (
+            SQLiteStore(path, read_only=True) as source,
+            SQLiteStore(target, clock=clock) as copy,
+        ):
+            await salvage(source, copy, clock=clock)
+    except BackstoryError:
+        pass
+
+    assert victim.read_bytes() == PRECIOUS
 
 
 @pytest.mark.fault(32, 33, without="the path as it was resolved")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from tests.faults.account import faults
-from tests.faults.child import finish
+from tests.faults.child import finish, needs_limits
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs_limits, pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(600)]
 
 MEMORY_BYTES_MAX = 200_000_000
 

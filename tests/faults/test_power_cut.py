@@ -13,7 +13,6 @@ from tests.faults.strace import Traced, needs_strace, run_traced
 
 from backstory import CorruptLogError
 from backstory.stores.sqlite import SQLiteStore
-from backstory.testing import Invariant, check_history, read_history
 
 pytestmark = [pytest.mark.anyio, needs_strace]
 
@@ -114,14 +113,6 @@ async def test_synced_appends_outlive_a_power_cut(
         await check_after(path, *histories)
 
 
-ALLOWED = {
-    Invariant.DURABLE,
-    Invariant.REAL_TIME,
-    Invariant.RECOVERY,
-}
-"""What need not hold when the last appends may be lost."""
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.fault(3, without="the checksums of the WAL")
@@ -140,10 +131,16 @@ async def test_buffered_appends_are_whole_or_gone_after_a_power_cut(
         path, histories = recording.cut_power(done, tmp_path / "left", chance)
         faults.count()
         lost_count += await forget_what_is_lost(path)
-        async with SQLiteStore(path) as store:
-            verdict = await check_history(store, map(read_history, histories))
-        assert {one.invariant for one in verdict.findings} <= ALLOWED, verdict.report()
+        for history in histories:
+            forget_answers(history)
+        await check_after(path, *histories)
     assert lost_count  # else nothing was held back
+
+
+def forget_answers(history: Path) -> None:
+    """Let each append be one whose answer never came: it is there whole, or not at all."""
+    lines = history.read_bytes().splitlines(keepends=True)
+    history.write_bytes(b"".join(line for line in lines if b'"answered"' not in line))
 
 
 async def forget_what_is_lost(path: Path) -> bool:

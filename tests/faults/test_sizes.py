@@ -64,13 +64,16 @@ async def test_part_that_is_unfit_refuses_the_whole_commit(store: EventStore) ->
 
 
 @pytest.mark.fault(23, without="the end of a page that has become large")
-async def test_largest_append_comes_back_whole(store: EventStore) -> None:
-    texts = ["x" * 999_000 + str(number) for number in range(16)]
-    faults.count()
+async def test_largest_appends_come_back_whole(store: EventStore) -> None:
+    # More of them than one page holds.
+    texts = ["x" * 999_000 + str(number) for number in range(48)]
 
-    receipt = await store.append("large-1", noted(*texts), expected_version=0)
+    for begin in (0, 16, 32):
+        faults.count()
+        events = noted(*texts[begin : begin + 16])
+        receipt = await store.append("large-1", events, expected_version=begin)
+        assert (receipt.first_version, receipt.last_version) == (begin + 1, begin + 16)
 
-    assert (receipt.first_version, receipt.last_version) == (1, 16)
     assert texts_of(await drain(store.read_log())) == texts
     assert texts_of(await drain(store.read_stream("large-1", backward=True))) == texts[::-1]
 

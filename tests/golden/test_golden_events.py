@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec import Struct
+from tests.faults.account import faults
 
 from backstory import Event, NewEvent, RawEvent, RecordedEvent, derive_event_id
 from backstory_aggregates.agent import events as agent
@@ -64,7 +65,10 @@ def read(golden: Golden) -> Event:
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=str)
+@pytest.mark.fault(26, "T17", store="in_memory", without="the alias of a type that was renamed")
 def test_stored_event_is_read_as_its_class(golden: Golden) -> None:
+    faults.count()
+
     event = read(golden)
 
     assert not isinstance(event, RawEvent)

@@ -40,11 +40,13 @@ from backstory import (
     Repository,
     Snapshot,
     StoreClosedError,
+    StoreUnavailableError,
     StreamAppend,
     on,
     where,
 )
 from backstory.stores.sqlite import SQLiteStore
+from backstory.stores.sqlite._turn import WriteTurn
 
 pytestmark = pytest.mark.anyio
 
@@ -342,6 +344,32 @@ async def no_threads_left() -> AsyncIterator[None]:
     yield
     gc.collect()
     await settle_down(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.usefixtures("no_threads_left")
+async def test_cancelled_while_a_broken_connection_is_closed_leaves_the_turn_free(
+    tmp_path: Path, step: Step
+) -> None:
+    path = tmp_path / "story.db"
+    other = WriteTurn(path, store="other", timeout_seconds=DEADLINE_SECONDS)
+
+    async def fail(store: SQLiteStore) -> None:
+        # Not to be stored as text: the transaction fails, and its connection is thrown away.
+        with pytest.raises(StoreUnavailableError):
+            await store.save_snapshot(Snapshot("task-1", 1, "f\ud800", b"{}"))
+
+    async with SQLiteStore(path) as store:
+        for at in range(1, WAITS_MAX):
+            is_cancelled = await step(partial(fail, store), at)
+
+            # Another process can write, whether this one writes again or not.
+            await anyio.to_thread.run_sync(other.take, "write")
+            other.give_back()
+            if not is_cancelled:
+                break
+        else:
+            pytest.fail("it never ended undisturbed")
+    other.close()
 
 
 @pytest.mark.usefixtures("no_threads_left")

@@ -1,6 +1,8 @@
 """Which event came of which, over all streams; and the state of one correlation."""
 
 import uuid
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Counted, Counter, Noted, drain, new_event
@@ -16,6 +18,8 @@ from backstory import (
     RecordedEvent,
     on,
 )
+from backstory._correlation import fold_correlation
+from backstory.testing import FaultyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -160,3 +164,41 @@ async def test_long_correlation_goes_on_from_where_it_was_kept(
 
     assert (model.total, model.seen) == (155, 151)
     assert (past.total, past.seen) == (100, 100)
+
+
+@pytest.mark.parametrize("verb", ["put_checkpoint", "get_checkpoint"])
+async def test_correlation_is_read_also_where_it_cannot_be_kept(
+    store: EventStore, verb: Any
+) -> None:
+    faulty = FaultyStore(store)
+    async with Backstory(store) as story:
+        await story.using(correlation_id="req-1").execute(Counter.count_each, "1", [1] * 150)
+    faulty.fail(verb, times=None)
+
+    model = await fold_correlation(faulty, Sum, "req-1")
+
+    assert model.total == 150
+    assert faulty.count(verb)
+
+
+async def test_correlation_is_read_of_a_store_that_is_read_only(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'story.db'}"
+    async with Backstory(url) as story:
+        await story.using(correlation_id="req-1").execute(Counter.count_each, "1", [1] * 150)
+
+    async with Backstory(url, read_only=True) as story:
+        model = await story.read_model(Sum, correlation_id="req-1")
+
+    assert model.total == 150
+
+
+async def test_look_at_the_past_leaves_what_was_kept_of_the_present(store: EventStore) -> None:
+    faulty = FaultyStore(store)
+    async with Backstory(store) as story:
+        await story.using(correlation_id="req-1").execute(Counter.count_each, "1", [1] * 300)
+    await fold_correlation(faulty, Sum, "req-1")
+
+    past = await fold_correlation(faulty, Sum, "req-1", until_position=150)
+
+    assert past.total == 150
+    assert faulty.count("put_checkpoint") == 1

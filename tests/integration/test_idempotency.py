@@ -6,22 +6,28 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.conftest import Counted, Noted, drain
+from tests.conftest import Counted, Noted, drain, new_event
 from tests.faults.account import faults
 
 from backstory import (
+    ANY,
     Aggregate,
     Backstory,
+    Decision,
+    DomainError,
     DuplicateEventError,
     Event,
+    EventFilter,
     EventStore,
     NewEvent,
     Repository,
     StoreUnavailableError,
     derive_event_id,
     on,
+    where,
 )
 from backstory.stores.in_memory import InMemoryStore
+from backstory.testing import FaultyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -187,6 +193,95 @@ async def test_same_key_at_once_takes_effect_once(
     assert (await repository.load(Account, "1")).balance == 5 + 100 * rivals
     # And the aggregate goes on: no snapshot is of a state that never was.
     assert await deposit(repository, "next", 1) == 6 + 100 * rivals
+
+
+class Shop(Aggregate, category="shop"):
+    """Opens once, so that its second opening is refused."""
+
+    is_open: bool = False
+
+    def start(self) -> str:
+        if self.is_open:
+            raise DomainError(f"shop {self.id} is open already")
+        self.emit(Noted(text="open"))
+        return "open"
+
+    @on(Noted)
+    def _noted(self, _event: Noted) -> None:
+        self.is_open = True
+
+
+class OpenFirstShop(Decision):
+    """Opens a shop where there is none; says how many things were counted before."""
+
+    count: int = 0
+    is_open: bool = False
+
+    def query(self) -> EventFilter:
+        return where(types=[Noted, Counted])
+
+    @on(Noted)
+    def _noted(self, _event: Noted) -> None:
+        self.is_open = True
+
+    @on(Counted)
+    def _counted(self, _event: Counted) -> None:
+        self.count += 1
+
+    def decide(self) -> int:
+        if self.is_open:
+            raise DomainError("there is a shop")
+        self.emit(Noted(text="open"), stream_id="shop-1")
+        return self.count
+
+
+@pytest.mark.parametrize("verb", ["read_stream_page", "find_event", "commit"])
+async def test_repetition_while_the_first_command_is_under_way_has_its_answer(
+    store: EventStore, verb: Any
+) -> None:
+    faulty = FaultyStore(store)
+    repository = Repository(faulty)
+    held_up = faulty.delay(verb)
+    answers: list[str] = []
+
+    async def ask() -> None:
+        answers.append(
+            await repository.using(idempotency_key="k", correlation_id="c").execute(Shop.start, "1")
+        )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await held_up.wait_reached()
+        await ask()
+        held_up.release()
+
+    assert answers == ["open", "open"]
+    assert await store.head() == 1
+
+
+@pytest.mark.parametrize("verb", ["read_page", "find_event", "commit"])
+async def test_repetition_while_the_first_decision_is_under_way_has_its_answer(
+    store: EventStore, verb: Any
+) -> None:
+    faulty = FaultyStore(store)
+    repository = Repository(faulty)
+    held_up = faulty.delay(verb)
+    answers: list[int] = []
+
+    async def ask() -> None:
+        scope = repository.using(idempotency_key="k", correlation_id="c")
+        answers.append(await scope.decide(OpenFirstShop()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await held_up.wait_reached()
+        # What the one that is held up has not folded, and the other one has.
+        await store.append("x-1", [new_event(Counted())], expected_version=ANY)
+        await ask()
+        held_up.release()
+
+    assert answers == [1, 1]
+    assert await store.head() == 2
 
 
 async def test_same_key_for_two_commands_at_once_has_one_winner() -> None:

@@ -84,6 +84,7 @@ async def test_file_that_is_gone_is_noticed(path: Path, lost: str) -> None:
     assert set(before) <= set(left.parent.iterdir())
 
 
+@pytest.mark.fault(33, "T36", without="the head beside the file")
 async def test_older_backup_is_noticed_and_can_be_put_back_on_purpose(path: Path) -> None:
     async with SQLiteStore(path) as store:
         await store.append("task-1", noted("a"), expected_version=ANY)
@@ -92,6 +93,7 @@ async def test_older_backup_is_noticed_and_can_be_put_back_on_purpose(path: Path
     async with SQLiteStore(path) as store:
         await store.append("task-1", noted("b"), expected_version=ANY)
     shutil.copy(backup, path)
+    faults.count()
 
     with pytest.raises(CorruptLogError, match="as with an older backup that was put back"):
         await SQLiteStore(path).open()
@@ -172,10 +174,12 @@ async def test_log_with_other_events_than_acknowledged_is_refused(path: Path) ->
         await SQLiteStore(path).open()
 
 
+@pytest.mark.fault(32, without="`O_NOFOLLOW`")
 async def test_link_in_the_place_of_the_head_is_not_followed(path: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     path.with_name("story.db-head").symlink_to(victim)
+    faults.count()
 
     with pytest.raises(StoreUnavailableError, match="beside it"):
         await SQLiteStore(path).open()

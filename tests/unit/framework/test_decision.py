@@ -215,6 +215,28 @@ async def test_key_of_another_decision_is_refused(store: EventStore) -> None:
     assert await store.head() == 1
 
 
+class Greet(Decision):
+    """Says the same into a stream that may be another."""
+
+    whom: str
+
+    def query(self) -> EventFilter:
+        return where(types=[Noted])
+
+    def decide(self) -> None:
+        self.emit(Noted(text="hello"), stream_id=f"guest-{self.whom}")
+
+
+async def test_key_of_a_decision_for_another_stream_is_refused(store: EventStore) -> None:
+    repository = Repository(store)
+    await repository.using(idempotency_key="k1").decide(Greet(whom="ada"))
+
+    with pytest.raises(DuplicateEventError, match="'k1' was used for another command"):
+        await repository.using(idempotency_key="k1").decide(Greet(whom="bob"))
+
+    assert [event.stream_id for event in await drain(store.read_log())] == ["guest-ada"]
+
+
 async def test_context_flows_into_what_is_decided() -> None:
     async with Backstory("memory://") as story:
         await story.using(actor="ada", tags=["vip"]).decide(BookSeat(seat="1", buyer="ada"))

@@ -140,6 +140,41 @@ def test_condition_that_nothing_could_meet_is_refused(unfit: dict[str, Any]) -> 
         where(**unfit)
 
 
+@pytest.mark.parametrize(
+    ("unfit", "reason"),
+    [
+        ({"types": ["test:noted"]}, "must be a tuple"),
+        ({"streams": "task-1"}, "must be a tuple"),
+        ({"tags": None}, "must be a tuple"),
+        ({"types": ("test:noted", "test:noted")}, "each text once"),
+        ({"categories": ("task", "task")}, "each text once"),
+        ({"streams": ("task-1", "task-1")}, "each text once"),
+        ({"tags": ("red", "red")}, "each text once"),
+        ({"tags": (["red"],)}, "must be a str"),
+        ({"recorded_after": 2**70}, "whole number"),
+        ({"recorded_until": -(2**70)}, "whole number"),
+        ({"recorded_after": 1.5}, "whole number"),
+        ({"recorded_until": "today"}, "whole number"),
+        ({"recorded_until": MOMENT}, "whole number"),
+    ],
+)
+def test_item_that_a_store_would_read_otherwise_is_refused(
+    unfit: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=reason):
+        FilterItem(**unfit)
+
+
+@pytest.mark.parametrize("unfit", [[FilterItem()], ("test:noted",), (where(),), None, FilterItem()])
+def test_filter_of_what_are_no_items_is_refused(unfit: Any) -> None:
+    with pytest.raises(InvalidInputError, match="must be a tuple of FilterItem"):
+        EventFilter(unfit)
+
+
+def test_time_before_1970_is_a_bound_like_any_other() -> None:
+    assert where(recorded_after=datetime(1, 1, 1, tzinfo=UTC)).matches(RECORDED)
+
+
 def test_filters_are_joined_by_or() -> None:
     joined = where(types=[Counted]) | where(tags=["red"], actor="ada")
 

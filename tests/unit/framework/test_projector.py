@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.conftest import DEADLINE_SECONDS, Counted, Noted, new_event, noted, unchecked
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -149,6 +150,7 @@ async def test_checkpoint_moves_over_events_that_do_not_match(store: EventStore)
         {"model_json": b'{"total":"many"}'},
     ],
 )
+@pytest.mark.fault(5, "T14", without="the checks of a checkpoint")
 async def test_unfit_checkpoint_is_ignored(store: EventStore, unfit: dict[str, Any]) -> None:
     position = await count(store, 1, 2)
     kept: dict[str, Any] = {
@@ -158,6 +160,7 @@ async def test_unfit_checkpoint_is_ignored(store: EventStore, unfit: dict[str, A
         "model_json": b'{"total":70,"seen":[]}',
     }
     await store.save_checkpoint(Checkpoint(**(kept | unfit)))
+    faults.count()
 
     async with running(store, Totals) as projector:
         model = await wait(projector, position)

@@ -158,6 +158,11 @@ def test_damaged_data_is_damaged_each_time() -> None:
         {"metadata_json": b"not json"},
         {"metadata_json": b'{"tags":["x"]}'},
         {"metadata_json": b'{"actor":""}'},
+        {"metadata_json": b'{"actor":"ada","actor":"bob"}'},
+        {"metadata_json": b'{"actor":"ada", "actor" :"ada"}'},
+        {"metadata_json": b'{"\\u0061ctor":"ada"}'},
+        {"metadata_json": b'{"t\\u0061gs":["x"]}', "tags": ("x",)},
+        {"metadata_json": b'{"actor":"ada","\\u0061ctor":"bob"}'},
         {"tags": ("x",)},
     ],
 )
@@ -173,6 +178,21 @@ def test_new_event_made_by_hand_is_checked_too(unfit: dict[str, Any]) -> None:
 
     with pytest.raises((EncodeError, InvalidInputError)):
         NewEvent(**(fit | unfit))
+
+
+@pytest.mark.parametrize(
+    "metadata_json",
+    [
+        b'{ "free": {"k": 1}, "tags": ["x"],\n"actor": "ada" }',
+        b'{"actor":"\\u0061d\\"a\\"","tags":["x"]}',
+        b'{"free":{"actor":"x","k\\u0061":{"actor":[{"tags":1}]}},"actor":"ada","tags":["x"]}',
+        b'{"actor":null,"later":7,"tags":["x"]}',
+    ],
+)
+def test_metadata_that_is_only_written_otherwise_is_accepted(metadata_json: bytes) -> None:
+    event = NewEvent(ID, "x:happened", 1, b"{}", metadata_json, ("x",))
+
+    assert event.metadata_json == metadata_json
 
 
 def test_json_is_one_line_however_the_data_is_written() -> None:

@@ -245,6 +245,18 @@ async def test_line_that_is_no_event_is_refused(line: bytes) -> None:
             await import_events(store, [line])
 
 
+async def test_line_with_metadata_that_could_be_read_in_two_ways_is_refused() -> None:
+    async with InMemoryStore() as source:
+        await source.append("note-1", noted("a"), expected_version=0)
+        (line,) = await lines_of(source)
+    doubled = line.replace(b'"metadata":{', b'"metadata":{"actor":"ada","actor":"bob",')
+    doubled = doubled.replace(b'"bob",}', b'"bob"}')
+
+    async with InMemoryStore() as store:
+        with pytest.raises(BadEventLineError, match="line 1: .*each key once"):
+            await import_events(store, [doubled])
+
+
 async def test_other_event_under_a_known_id_is_refused(store: EventStore) -> None:
     await store.append("note-1", noted("a"), expected_version=0)
     (line,) = await lines_of(store)

@@ -18,6 +18,7 @@ grows with the events of the stream behind that position.
 from importlib.resources import files
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from backstory._filter import EventFilter, FilterItem
@@ -28,6 +29,9 @@ from backstory._subscription import LogRead
 _MERGED_MAX: Final = 8
 """Merging more reads than this costs more than passing over the events that do not match."""
 
+_LISTED_MAX: Final = 32
+"""Longer lists are one parameter, as JSON: SQLite takes 32,766 parameters at most where it is built
+as usual, and finds each by its name along all others."""
 
 _TEXTS: Final = ("causation_id", "correlation_id", "actor")
 """Columns of metadata that have an index, the likely narrowest first."""
@@ -196,8 +200,14 @@ def _conditions(item: FilterItem, parameters: _Parameters) -> list[str]:
     bounds = ((">", item.recorded_after), ("<=", item.recorded_until))
     texts = ((column, getattr(item, column)) for column in _TEXTS)
     return [
-        *(f"+e.{name} IN ({', '.join(map(add, values))})" for name, values in lists if values),
+        *(f"+e.{name} IN ({_listed(values, parameters)})" for name, values in lists if values),
         *(f"+e.{column} = {add(text)}" for column, text in texts if text is not None),
         *(f"e.recorded_at {sign} {add(bound)}" for sign, bound in bounds if bound is not None),
         *(f"({add(tag)}, e.position) IN event_tags" for tag in item.tags),
     ]
+
+
+def _listed(values: tuple[str, ...], parameters: _Parameters) -> str:
+    if len(values) <= _LISTED_MAX:
+        return ", ".join(map(parameters.add, values))
+    return f"SELECT value FROM json_each({parameters.add(msgspec.json.encode(values).decode())})"  # noqa: S608 - the name of a parameter

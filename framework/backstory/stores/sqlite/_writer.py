@@ -12,7 +12,7 @@ to its end; its caller, if it asks again with the same event ids, is answered wi
 Errors. What fails before COMMIT is rolled back, and nothing happened. When COMMIT itself fails,
 nobody can say: the callers are told so. In both cases the connection is thrown away and another one
 opened, since SQLite's view of a file after an error is worth nothing. Whoever waits is answered,
-whatever went wrong.
+whatever went wrong. Where nothing ran, because others had the turn for too long, it is kept.
 
 Other processes. Whatever is written is written while this process has the turn to write, which all
 processes on the file take one after the other; so does the last checkpoint, when it is closed.
@@ -24,9 +24,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from backstory._clock import Clock, to_microseconds
 from backstory._commit import (
@@ -45,6 +46,7 @@ from backstory._limits import APPEND_BYTES_MAX, APPEND_EVENT_COUNT_MAX
 from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
 from backstory._subscription import LogRead
+from backstory.stores.sqlite._completion import complete
 from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._statement import log_query, statement
 from backstory.stores.sqlite._turn import WriteTurn
@@ -53,8 +55,21 @@ T = TypeVar("T")
 Answer = tuple[Receipt, ...]
 
 
+_BUGS: Final = (TypeError, AttributeError, LookupError, AssertionError)
+"""Errors that no store raises, and that no repetition mends: they reach the caller as they are."""
+
+_OF_THE_STATEMENT: Final = frozenset(
+    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+)
+"""What SQLite says of one statement; anything else it says of the file or the machine."""
+
+
 class CommitFailedError(Exception):
     """COMMIT failed, so that nobody can say whether the transaction is written."""
+
+
+class MissedTurnError(Exception):
+    """Others had the turn for too long, so that nothing ran; the store's error is the cause."""
 
 
 class Writer:
@@ -149,6 +164,8 @@ class Writer:
                 with translated(self._store, attempted):
                     connection = self._connection = self._connection or await self._connect()
                     return await connection.run(partial(self._in_turn, attempted, function))
+            except MissedTurnError as error:
+                raise self._failure(attempted, error) from error
             except Exception as error:
                 await self._discard()
                 raise self._failure(attempted, error) from error
@@ -156,11 +173,19 @@ class Writer:
     def _in_turn(
         self, attempted: str, function: Callable[[sqlite3.Connection], T], db: sqlite3.Connection
     ) -> T:
-        with self._turn_to_write.taken(attempted):
+        try:
+            self._turn_to_write.take(attempted)
+        except StoreUnavailableError as error:
+            raise MissedTurnError from error
+        try:
             return function(db)
+        finally:
+            self._turn_to_write.give_back()
 
-    def _failure(self, attempted: str, error: Exception) -> BackstoryError:
-        if isinstance(error, BackstoryError):
+    def _failure(self, attempted: str, error: Exception) -> Exception:
+        if isinstance(error, MissedTurnError) and isinstance(error.__cause__, BackstoryError):
+            return error.__cause__
+        if isinstance(error, (BackstoryError, *_BUGS)):
             return error
         is_unknown = isinstance(error, CommitFailedError)
         reason = str(error.__cause__) if is_unknown else f"{type(error).__name__}: {error}"
@@ -183,25 +208,22 @@ class Writer:
 
     async def _discard(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            # The last connection to close checkpoints.
-            await connection.run(lambda _db: self._turn_to_write.take("close"))
-        except StoreUnavailableError as error:
-            log.warning("connection.broken", **{REASON: str(error)})
-            await self._close(connection)
-        else:
-            try:
-                await self._close(connection)
-            finally:
-                self._turn_to_write.give_back()
+        if connection is not None:
+            # Nobody else would close it.
+            await complete(self._close(connection))
 
     async def _close(self, connection: Connection) -> None:
-        try:
-            await connection.aclose()
-        except sqlite3.Error as error:
-            log.warning("connection.broken", **{REASON: str(error)})
+        for close in (partial(connection.run, self._close_in_turn), connection.aclose):
+            try:
+                await close()
+            except (sqlite3.Error, StoreUnavailableError) as error:
+                log.warning("connection.broken", **{REASON: str(error)})
+
+    def _close_in_turn(self, db: sqlite3.Connection) -> None:
+        # Whole on the connection's thread, which no cancellation reaches: the last connection to
+        # close checkpoints, and only then may the next one write.
+        with self._turn_to_write.taken("close"):
+            db.close()
 
     async def _work(self) -> None:
         while not self._is_closing:
@@ -218,7 +240,7 @@ class Writer:
             batch, answer = self._queue[0]
             events = [event for part in batch.appends for event in part.events]
             event_count += len(events)
-            byte_count += sum(len(event.data_json) for event in events)
+            byte_count += sum(len(event.data_json) + len(event.metadata_json) for event in events)
             is_full = event_count > APPEND_EVENT_COUNT_MAX or byte_count > APPEND_BYTES_MAX
             if group and is_full:
                 break
@@ -262,17 +284,22 @@ def commit_group(
     db: sqlite3.Connection, *, batches: Sequence[Batch], now: int, durability: Durability
 ) -> Settlement:
     """Judge a group, and write what passes; runs on the connection's thread, in a transaction."""
+    matches, failures = _matches(db, [b.condition for b in batches if b.condition is not None])
     settlement = settle(
-        batches,
+        [batch for batch in batches if batch.condition not in failures],
         heads=_stream_heads(db, {part.stream_id for batch in batches for part in batch.appends}),
         known=_known(db, batches),
-        matches=_matches(db, [b.condition for b in batches if b.condition is not None]),
+        matches=matches,
         log=LogHead(*db.execute(statement("read_log_head")).fetchone()),
         recorded_microseconds=now,
         durability=durability,
     )
     if settlement.events:
         _insert(db, settlement.events, settlement.log)
+    if failures:
+        settled = iter(settlement.answers)
+        answers = [failures.get(b.condition) or next(settled) for b in batches]
+        return replace(settlement, answers=answers)
     return settlement
 
 
@@ -324,20 +351,33 @@ def _known(db: sqlite3.Connection, batches: Sequence[Batch]) -> dict[str, Record
 
 def _matches(
     db: sqlite3.Connection, conditions: Sequence[AppendCondition]
-) -> dict[AppendCondition, RecordedEvent]:
+) -> tuple[dict[AppendCondition, RecordedEvent], dict[AppendCondition | None, Exception]]:
+    """Return what matches each condition, and why which of them cannot be asked."""
     found: dict[AppendCondition, RecordedEvent] = {}
+    failures: dict[AppendCondition | None, Exception] = {}
     for condition in conditions:
-        read = LogRead(
-            after_position=condition.after_position,
-            until_position=None,
-            where=condition.where,
-            backward=True,
-            limit=1,
-        )
-        query = log_query(read)
-        if (row := db.execute(query.sql, query.parameters).fetchone()) is not None:
-            found[condition] = RecordedEvent(*row)
-    return found
+        try:
+            if (match := _match(db, condition)) is not None:
+                found[condition] = match
+        except (sqlite3.Error, OverflowError) as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if code not in _OF_THE_STATEMENT:
+                raise
+            failures[condition] = error  # the fault of its batch, and not of its neighbours
+    return found, failures
+
+
+def _match(db: sqlite3.Connection, condition: AppendCondition) -> RecordedEvent | None:
+    read = LogRead(
+        after_position=condition.after_position,
+        until_position=None,
+        where=condition.where,
+        backward=True,
+        limit=1,
+    )
+    query = log_query(read)
+    row = db.execute(query.sql, query.parameters).fetchone()
+    return None if row is None else RecordedEvent(*row)
 
 
 def _insert(db: sqlite3.Connection, events: list[CommittedEvent], log: LogHead) -> None:
