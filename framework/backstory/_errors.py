@@ -319,9 +319,7 @@ class AskTimeoutError(ActorError, TimeoutError):
             if outcome_unknown
             else "the message had not begun and was taken back; ask again"
         )
-        super().__init__(
-            f"actor {actor!r} did not answer within {timeout_seconds:g} s; {outcome}"
-        )
+        super().__init__(f"actor {actor!r} did not answer within {timeout_seconds:g} s; {outcome}")
         self.actor = actor
         """The actor's name."""
         self.timeout_seconds = timeout_seconds

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from backstory._codec import encode_state, state_decoder
+from backstory._errors import CorruptLogError, StoreError
 from backstory._fingerprint import fingerprint_of
 from backstory._logging import PROJECTION, REASON, log
 from backstory._progress import Note, Progress, TableChange
@@ -106,7 +107,7 @@ class MemoryKeeper(Keeper[P]):
     async def restore(self) -> None:
         """Take the read model of the checkpoint, where it is of this class and of this log."""
         self.model, self.position = self.projection(), 0
-        checkpoint = await self.store.load_checkpoint(self.name)
+        checkpoint = await self._checkpoint()
         if checkpoint is not None and checkpoint.fingerprint == self._fingerprint:
             head = await self.store.head()
             if checkpoint.position > head:
@@ -117,6 +118,14 @@ class MemoryKeeper(Keeper[P]):
                 self._take(checkpoint)
         self.kept_position = self.position
         self.is_lost = False
+
+    async def _checkpoint(self) -> Checkpoint | None:
+        try:
+            return await self.store.load_checkpoint(self.name)
+        except CorruptLogError as error:
+            # It is a cache, and the events may be whole.
+            self._log_ignored(str(error))
+            return None
 
     def _take(self, checkpoint: Checkpoint) -> None:
         try:
@@ -140,7 +149,17 @@ class MemoryKeeper(Keeper[P]):
             await self.store.save_notes(*notes)
         else:
             checkpoint = Checkpoint(self.name, self.position, self._fingerprint, model_json)
-            await self.store.save_progress(Progress(checkpoint, notes=notes))
+            await self._save(Progress(checkpoint, notes=notes))
+
+    async def _save(self, progress: Progress) -> None:
+        try:
+            await self.store.save_progress(progress)
+        except StoreError as error:
+            if progress.notes:
+                raise  # what is noted is not known in any other way
+            # A checkpoint is a cache: without it the next start takes longer, and is as right.
+            self._log_ignored(str(error))
+        else:
             self.kept_position = self.position
 
     async def reset(self) -> None:

@@ -96,7 +96,7 @@ class Pass(Generic[P]):
         self._attempt_count = 0
         self._steps_until = 0  # up to here event by event
         self._noted_until = 0  # up to here each page is noted
-        self._trial = Trial()
+        self._trial: Trial | None = None  # what is noted in the store
         self._tried_position = 0  # the last attempt to keep
 
     @property
@@ -256,13 +256,13 @@ class Pass(Generic[P]):
         )
 
     async def _note_after(self) -> None:
-        if self._suspect is None and not self._is_careful and self._trial.last_position:
+        if self._suspect is None and not self._is_careful and self._trial != Trial():
             await self._note(Trial())
 
     async def _note(self, trial: Trial | None) -> None:
         if self.keeper.is_owner and trial != self._trial:
             await self._store.save_notes(trial_note(self._name, trial))
-        self._trial = trial or Trial()
+        self._trial = trial
 
     async def _meet(self, failed: _FoldError) -> float:
         """Go back to what is kept, and say when to try again."""

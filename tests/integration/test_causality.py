@@ -166,7 +166,7 @@ async def test_long_correlation_goes_on_from_where_it_was_kept(
     assert (past.total, past.seen) == (100, 100)
 
 
-@pytest.mark.parametrize("verb", ["put_checkpoint", "get_checkpoint"])
+@pytest.mark.parametrize("verb", ["put_progress", "get_checkpoint"])
 async def test_correlation_is_read_also_where_it_cannot_be_kept(
     store: EventStore, verb: Any
 ) -> None:
@@ -201,4 +201,4 @@ async def test_look_at_the_past_leaves_what_was_kept_of_the_present(store: Event
     past = await fold_correlation(faulty, Sum, "req-1", until_position=150)
 
     assert past.total == 150
-    assert faulty.count("put_checkpoint") == 1
+    assert faulty.count("put_progress") == 1

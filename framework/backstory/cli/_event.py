@@ -58,7 +58,7 @@ def event(
     if as_json:
         print_json(trace.named(today))
         return
-    _print_whole(trace.event, today)
+    print_whole(trace.event, today)
     for line in trace.lines():
         print_line(line)
 
@@ -132,7 +132,8 @@ def _today(recorded: RecordedEvent) -> RecordedEvent | str | None:
     return None if today == recorded else today
 
 
-def _print_whole(recorded: RecordedEvent, today: RecordedEvent | str | None) -> None:
+def print_whole(recorded: RecordedEvent, today: RecordedEvent | str | None = None) -> None:
+    """Print an event with all its fields, and as today's class reads it where that is given."""
     fields = msgspec.json.decode(recorded.to_json())
     # As stored, and not as it would be written anew.
     fields["metadata"], fields["data"] = _text(recorded.metadata_json), _text(recorded.data_json)

@@ -14,6 +14,8 @@ from backstory.cli._completion import COMPLETE_VARIABLE, PROGRAM, completion
 from backstory.cli._event import event
 from backstory.cli._log import log
 from backstory.cli._output import printable
+from backstory.cli._parked import parked
+from backstory.cli._projections import projections
 from backstory.cli._salvage import salvage
 from backstory.cli._state import state
 from backstory.cli._stats import stats
@@ -28,6 +30,7 @@ _BROKEN_PIPE: Final = 141
 _SECTIONS: Final = {
     "What happened": ("log", "stream", "event"),
     "What there is": ("show", "state", "streams", "stats"),
+    "Read models at work": ("projections", "parked"),
     "Into a store and out of it": ("import", "export"),
     "Care": ("verify", "salvage", "check-compat", "completion"),
 }
@@ -121,7 +124,7 @@ def backstory() -> None:
 
 
 for command in (
-    *(log, stream, event, state, streams, stats),
+    *(log, stream, event, state, streams, stats, projections, parked),
     *(verify, salvage, check_compat, completion),
 ):
     backstory.add_command(command)

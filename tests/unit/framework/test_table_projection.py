@@ -1,6 +1,7 @@
 """Read models in tables: SQL that handlers say, run together with the checkpoint."""
 
 import types
+from pathlib import Path
 
 import pytest
 from msgspec import Struct
@@ -9,17 +10,23 @@ from tests.conftest import Counted, Noted, new_event, noted
 from backstory import (
     ANY,
     Backstory,
+    Checkpoint,
     ConfigurationError,
+    Durability,
     Event,
     EventStore,
     InvalidInputError,
     ProjectionFailedError,
+    ProjectorState,
     RecordedEvent,
+    StoreCapabilities,
     TableProjection,
     TableStatementError,
     fold_log,
     on,
 )
+from backstory.stores.in_memory import InMemoryStore
+from backstory.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -179,3 +186,102 @@ async def test_name_of_no_table_fails_the_fold(store: EventStore) -> None:
 
     with pytest.raises(ProjectionFailedError, match="nowhere"):
         await fold_log(store, Lost)
+
+
+async def test_one_of_two_owns_the_tables_and_the_other_takes_over(tmp_path: Path) -> None:
+    path = tmp_path / "story.db"
+    async with SQLiteStore(path) as one, SQLiteStore(path) as two:
+        async with (
+            Backstory(one, projections=[CountTable]) as first,
+            Backstory(two, projections=[CountTable]) as second,
+        ):
+            for number in range(1, 4):
+                await count(one, "counter-1", number)
+                for story in (first, second):
+                    table = await story.read_model(CountTable)
+                    assert await table.count_seen() == number
+            found = [story.projections.status(CountTable) for story in (first, second)]
+            assert sorted(status.is_owner for status in found) == [False, True]
+            (other,) = [status for status in found if not status.is_owner]
+            assert other.state is ProjectorState.STANDING_BY
+        await one.aclose()  # what a store owns, it owns until it is closed
+        async with Backstory(two, projections=[CountTable]) as second:
+            await count(two, "counter-1", 9)
+            table = await second.read_model(CountTable)
+
+            assert await table.totals() == [CountRow("counter-1", 15)]
+            assert second.projections.status(CountTable).is_owner
+
+
+async def test_standing_by_counts_what_is_passed_over_as_seen(tmp_path: Path) -> None:
+    path = tmp_path / "story.db"
+    async with (
+        SQLiteStore(path) as one,
+        SQLiteStore(path) as two,
+        Backstory(one, projections=[CountTable]) as first,
+        Backstory(two, projections=[CountTable]) as second,
+    ):
+        await count(one, "counter-1", 1)
+        await first.read_model(CountTable)
+        await one.append("note-1", noted("a"), expected_version=ANY)
+
+        assert await (await second.read_model(CountTable)).count_seen() == 1
+
+
+async def test_changed_class_is_built_beside_what_served(store: EventStore) -> None:
+    async with Backstory(store, projections=[CountTable]) as story:
+        await count(store, "counter-1", 1, 2)
+        await story.read_model(CountTable)
+
+    class Changed(TableProjection, name="count-table", revision=2):
+        schema = ("CREATE TABLE {counts} (stream_id TEXT PRIMARY KEY, steps INTEGER NOT NULL)",)
+
+        @on(Counted)
+        def _counted(self, event: Counted, recorded: RecordedEvent) -> None:
+            self.execute(
+                "INSERT INTO {counts} VALUES ($1, 1) "
+                "ON CONFLICT (stream_id) DO UPDATE SET steps = {counts}.steps + 1",
+                recorded.stream_id,
+            )
+
+    async with Backstory(store, projections=[Changed]) as story:
+        table = await story.read_model(Changed)
+        assert await table.read_rows("SELECT * FROM {counts}") == [("counter-1", 2)]
+        await count(store, "counter-1", 3)
+        await story.read_model(Changed)
+        assert await table.read_rows("SELECT * FROM {counts}") == [("counter-1", 3)]
+
+    # The view of a table that is no more has gone with it.
+    with pytest.raises(TableStatementError, match="seen"):
+        await store.query_tables("SELECT * FROM count_table__seen")
+    async with Backstory(store, projections=[CountTable]) as story:  # and back
+        table = await story.read_model(CountTable)
+        assert await table.totals() == [CountRow("counter-1", 6)]
+        assert await table.count_seen() == 3
+
+
+async def test_restored_older_log_is_noticed(tmp_path: Path) -> None:
+    async with SQLiteStore(tmp_path / "story.db") as store:
+        await count(store, "counter-1", 1, 2)
+        async with Backstory(store, projections=[CountTable]) as story:
+            await story.read_model(CountTable)
+        kept = await store.load_checkpoint("count-table")
+        assert kept is not None
+        await store.save_checkpoint(Checkpoint("count-table", 99, kept.fingerprint, b"null"))
+
+        async with Backstory(store, projections=[CountTable]) as story:
+            table = await story.read_model(CountTable)
+
+            assert await table.totals() == [CountRow("counter-1", 3)]
+
+
+async def test_store_without_tables_refuses_them() -> None:
+    class Bare(InMemoryStore):
+        capabilities = StoreCapabilities(
+            durability=Durability.MEMORY, is_multi_process=False, has_tables=False
+        )
+
+    async with Bare() as store:
+        with pytest.raises(ConfigurationError, match="a store that has tables"):
+            async with Backstory(store, projections=[CountTable]):
+                pass

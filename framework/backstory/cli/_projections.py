@@ -1,0 +1,246 @@
+"""`backstory projections`: how the projections of a store are doing, and orders to them."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import click
+import msgspec
+
+from backstory._orders import Order, OrderKind, load_orders
+from backstory._parking import ParkedEvent
+from backstory._projections import ProjectionInfo, Projections
+from backstory.cli._help import EPILOG
+from backstory.cli._order import (
+    Outcome,
+    carry_out,
+    confirm,
+    look,
+    report,
+    wait_option,
+    yes_option,
+)
+from backstory.cli._output import print_fields, print_json, print_line, print_table, printable
+from backstory.cli._parked import parked_line
+from backstory.cli._session import json_option, open_store, run, store_option
+
+_PARKED_COUNT: Final = 10
+"""Parked events that `show` prints."""
+_COLUMNS: Final = (
+    *("projection", "read model", "revision", "checkpoint", "lag", "seconds"),
+    *("paused", "parked", "orders"),
+)
+
+
+@click.group(short_help="See how projections are doing, and direct them.", epilog=EPILOG)
+def projections() -> None:
+    """See how the projections of a store are doing, pause them, and have them built anew.
+
+    Every projection is known that has run on the store, whether a program runs it now or not. What
+    it is told is kept in the store: a program that runs it, in whatever process, finds it there
+    within about a second, and one that is started later finds it then.
+
+    \b
+    Examples:
+      backstory projections list
+      backstory projections rebuild task-history --wait 60
+    """  # noqa: D301 - \b keeps click from wrapping
+
+
+@projections.command("list", short_help="List the projections.", epilog=EPILOG)
+@store_option
+@json_option
+def list_all(*, store: str, as_json: bool) -> None:
+    """List the projections that have run on the store, by name.
+
+    A line holds where the read model is, the revision of its class, the last checkpoint and how far
+    the log has gone beyond it, in positions and in seconds since the first event there; whether it
+    is paused; the streams that wait behind an event that could not be handled, and the orders that
+    have not been carried out. A program that runs the projection may be further than its
+    checkpoint, by up to 10,000 positions where the read model is in memory.
+
+    \b
+    Examples:
+      backstory projections list
+      backstory projections list --json | jq 'select(.is_healthy | not).name'
+    """  # noqa: D301 - \b keeps click from wrapping
+    infos = run(partial(_list, store))
+    if as_json:
+        for info in infos:
+            print_json(_named(info))
+        return
+    empty = "no projection has run on this store"
+    print_table("projections", _COLUMNS, map(_row, infos), empty=empty)
+
+
+async def _list(url: str) -> list[ProjectionInfo]:
+    async with open_store(url, read_only=True) as store:
+        return await Projections(store).list_all()
+
+
+def _named(info: ProjectionInfo) -> dict[str, Any]:
+    return {**msgspec.to_builtins(info), "is_healthy": info.is_healthy}
+
+
+def _row(info: ProjectionInfo) -> tuple[object, ...]:
+    return (
+        *(info.name, _place(info), info.revision, info.position, info.lag),
+        *(round(info.lag_seconds, 1), "paused" if info.is_paused else ""),
+        *(info.parked_count, info.order_count),
+    )
+
+
+def _place(info: ProjectionInfo) -> str:
+    return "in tables" if info.is_in_tables else "in memory"
+
+
+@projections.command(short_help="Show one projection.", epilog=EPILOG)
+@click.argument("name")
+@store_option
+@json_option
+def show(*, name: str, store: str, as_json: bool) -> None:
+    """Show the projection NAME: what `list` says, the orders that wait, and what is parked.
+
+    \b
+    Examples:
+      backstory projections show task-history
+      backstory projections show task-history --json | jq .lag
+    """  # noqa: D301 - \b keeps click from wrapping
+    info, orders, parked = run(partial(_show, store, name))
+    if as_json:
+        print_json({**_named(info), "orders": orders})
+        return
+    print_fields(f"projection {info.name}", dict(zip(_COLUMNS[1:], _row(info)[1:], strict=True)))
+    for order in orders:
+        print_line(f"waits   {_order_words(order)}")
+    _print_parked(info.name, parked)
+
+
+async def _show(url: str, name: str) -> tuple[ProjectionInfo, list[Order], list[ParkedEvent]]:
+    async with open_store(url, read_only=True) as store:
+        known = Projections(store)
+        info = await known.show(name)
+        orders = await load_orders(store, name)
+        return info, [*orders.orders.values()], await known.parked(name)
+
+
+def _order_words(order: Order) -> str:
+    stream = f" {printable(order.stream_id)}" if order.stream_id else ""
+    position = f" at position {order.position}" if order.position else ""
+    return f"{order.kind.value}{stream}{position}"
+
+
+def _print_parked(name: str, parked: Sequence[ParkedEvent]) -> None:
+    for one in parked[:_PARKED_COUNT]:
+        print_line(f"parked  {parked_line(one)}")
+    if (more := len(parked) - _PARKED_COUNT) > 0:
+        print_line(f"and {more:,} more: backstory parked list {printable(name)}")
+
+
+@projections.command(short_help="Let a projection do nothing for now.", epilog=EPILOG)
+@click.argument("name")
+@store_option
+@json_option
+def pause(*, name: str, store: str, as_json: bool) -> None:
+    """Let the projection NAME do nothing until it is resumed, also after a restart.
+
+    It is a wish that is kept in the store; whoever runs the projection finds it there within about
+    a second. The read model is still read, as it is.
+
+    \b
+    Examples:
+      backstory projections pause task-history
+      backstory projections pause task-history --store sqlite:///story.db
+    """  # noqa: D301 - \b keeps click from wrapping
+    run(partial(_set_paused, store, name, is_paused=True))
+    _print_paused(name, is_paused=True, as_json=as_json)
+
+
+@projections.command(short_help="Let a paused projection go on.", epilog=EPILOG)
+@click.argument("name")
+@store_option
+@json_option
+def resume(*, name: str, store: str, as_json: bool) -> None:
+    """Let the projection NAME go on from where it was paused.
+
+    \b
+    Examples:
+      backstory projections resume task-history
+      backstory projections resume task-history --store sqlite:///story.db
+    """  # noqa: D301 - \b keeps click from wrapping
+    run(partial(_set_paused, store, name, is_paused=False))
+    _print_paused(name, is_paused=False, as_json=as_json)
+
+
+async def _set_paused(url: str, name: str, *, is_paused: bool) -> None:
+    await look(url, name)  # before anything is written, or created
+    async with open_store(url, read_only=False) as store:
+        known = Projections(store)
+        await (known.pause(name) if is_paused else known.resume(name))
+
+
+def _print_paused(name: str, *, is_paused: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"projection": name, "is_paused": is_paused})
+    else:
+        wish = "pause" if is_paused else "go on"
+        print_line(f"{printable(name)}: is to {wish}; a program that runs it looks every second")
+
+
+@projections.command(short_help="Build a read model anew, beside the old one.", epilog=EPILOG)
+@click.argument("name")
+@wait_option
+@store_option
+@json_option
+def rebuild(*, name: str, wait_seconds: float, store: str, as_json: bool) -> None:
+    """Build the read model of NAME anew from the first event, beside the one that serves.
+
+    The old one serves until the new one has come as far, and then the new one takes its place. This
+    gives the order; a program that runs the projection carries it out. With --wait, the exit code
+    says whether that is done.
+
+    \b
+    Examples:
+      backstory projections rebuild task-history
+      backstory projections rebuild task-history --wait 600
+    """  # noqa: D301 - \b keeps click from wrapping
+    done = f"{printable(name)}: is rebuilt"
+    outcome = run(partial(_order, store, name, OrderKind.REBUILD, wait_seconds))
+    report(outcome, done, wait_seconds=wait_seconds, as_json=as_json)
+
+
+@projections.command(short_help="Drop a read model, and begin anew.", epilog=EPILOG)
+@click.argument("name")
+@yes_option
+@wait_option
+@store_option
+@json_option
+def reset(*, name: str, is_sure: bool, wait_seconds: float, store: str, as_json: bool) -> None:
+    """Drop the read model of NAME with all that is parked, and fold from the first event again.
+
+    Until it has come to the end of the log, readers see the read model grow; `rebuild` keeps the
+    old one until then. The events themselves are not touched. This gives the order; a program that
+    runs the projection carries it out. It asks first; --yes answers.
+
+    \b
+    Examples:
+      backstory projections reset task-history
+      backstory projections reset task-history --yes --wait 10
+    """  # noqa: D301 - \b keeps click from wrapping
+    info = run(partial(look, store, name))
+    confirm(
+        f"Drop the read model of {printable(name)} ({_place(info)}, at position {info.position:,}) "
+        "and fold it from the first event again?",
+        is_sure=is_sure,
+    )
+    done = f"{printable(name)}: is reset, and folds from the first event"
+    outcome = run(partial(_order, store, name, OrderKind.RESET, wait_seconds))
+    report(outcome, done, wait_seconds=wait_seconds, as_json=as_json)
+
+
+async def _order(url: str, name: str, kind: OrderKind, wait_seconds: float) -> Outcome:
+    await look(url, name)  # before anything is written, or created
+    async with open_store(url, read_only=False) as store:
+        known = Projections(store)
+        give = partial(known.rebuild if kind is OrderKind.REBUILD else known.reset, name)
+        return await carry_out(store, name, kind, give, wait_seconds=wait_seconds)

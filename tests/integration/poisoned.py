@@ -1,0 +1,124 @@
+"""Runs a projection whose handler ends the process on some events, or at a named call of the store.
+
+    poisoned.py PATH FORM POISON MOMENT
+
+FORM is `memory` or `tables`. The handler ends the process on an event that counts by POISON; 0 for
+none. MOMENT ends it at a call of the store: `put_progress:3:before` at the third, with nothing
+done, `put_progress:3:after` when it is done and not answered; `-` for none. When all is folded, the
+steps of each stream and what is parked are written as one line of JSON.
+"""
+
+import json
+import os
+import sys
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+
+from backstory import Backstory, Event, Projection, RecordedEvent, TableProjection, on
+from backstory.stores.sqlite import SQLiteStore
+
+# Where a fingerprint does not look: the mended program is to go on from the same checkpoint.
+poison: ContextVar[int] = ContextVar("poison")
+
+
+class Stepped(Event, type="poisoned:stepped"):
+    """A counter went on."""
+
+    by: int
+
+
+def handle(by: int) -> None:
+    if by == poison.get():
+        os._exit(9)
+
+
+class StepsInMemory(Projection, name="steps"):
+    steps: dict[str, list[int]] = {}
+
+    @on(Stepped)
+    def _stepped(self, event: Stepped, recorded: RecordedEvent) -> None:
+        self.steps.setdefault(recorded.stream_id, []).append(event.by)
+        handle(event.by)
+
+    async def all(self) -> dict[str, list[int]]:
+        return self.steps
+
+
+class StepsInTables(TableProjection, name="steps"):
+    schema = ("CREATE TABLE {steps} (position INTEGER PRIMARY KEY, stream TEXT, by INTEGER)",)
+
+    @on(Stepped)
+    def _stepped(self, event: Stepped, recorded: RecordedEvent) -> None:
+        self.execute(
+            "INSERT INTO {steps} VALUES ($1, $2, $3)",
+            recorded.position,
+            recorded.stream_id,
+            event.by,
+        )
+        handle(event.by)
+
+    async def all(self) -> dict[str, list[int]]:
+        steps: dict[str, list[int]] = {}
+        for stream, by in await self.read_rows("SELECT stream, by FROM {steps} ORDER BY position"):
+            steps.setdefault(stream, []).append(by)
+        return steps
+
+
+class EndingStore(SQLiteStore):
+    """A store that ends the process at one of its calls."""
+
+    def __init__(self, path: str, moment: str) -> None:
+        super().__init__(path)
+        self._call, _, rest = moment.partition(":")
+        number, _, self._when = rest.partition(":")
+        self._left = int(number or 0)
+
+    def _count(self, call: str, when: str) -> None:
+        if call == self._call and when == self._when:
+            self._left -= 1
+            if self._left == 0:
+                os._exit(9)
+
+    async def put_progress(self, progress: Any) -> None:
+        self._count("put_progress", "before")
+        await super().put_progress(progress)
+        self._count("put_progress", "after")
+
+    async def put_notes(self, notes: Any) -> None:
+        self._count("put_notes", "before")
+        await super().put_notes(notes)
+        self._count("put_notes", "after")
+
+    async def drop_checkpoint(self, projection: str) -> None:
+        self._count("drop_checkpoint", "before")
+        await super().drop_checkpoint(projection)
+        self._count("drop_checkpoint", "after")
+
+
+async def main(path: str, form: str, poisonous: str, moment: str, rebuild: str = "") -> None:
+    poison.set(int(poisonous))
+    cls: Any = StepsInTables if form == "tables" else StepsInMemory
+    async with (
+        EndingStore(path, moment) as store,
+        Backstory(store, projections=[cls]) as story,
+    ):
+        if rebuild:
+            assert await story.projections.rebuild(cls)
+        steps = await (await story.read_model(cls)).all()
+        parked = await story.projections.parked(cls)
+        retried = [
+            await story.projections.retry(cls, one.stream_id) for one in parked if poison.get() == 0
+        ]
+        after = await (await story.read_model(cls)).all() if retried else steps
+        said = {
+            "steps": steps,
+            "parked": {one.stream_id: [one.position, one.attempt_count] for one in parked},
+            "retried": after,
+        }
+        sys.stdout.write(json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    anyio.run(main, *sys.argv[1:])

@@ -1,0 +1,117 @@
+"""A read model is built anew beside the one that serves: readers see a whole one all the time."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.integration.process import lines, output, start
+from tests.integration.rebuilding import Placed
+
+from backstory import ANY, NewEvent, TableStatementError
+from backstory.stores.sqlite import SQLiteStore
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Watched:
+    """What a reader has seen of the read model, and what was appended meanwhile."""
+
+    store: SQLiteStore
+    look_count: int = 0
+    last: int = 0
+    appended: int = 0
+    faults: list[str] = field(default_factory=list[str])
+    is_over: bool = False
+
+    async def look(self) -> None:
+        while not self.is_over:
+            try:
+                found = await self.store.query_tables(
+                    "SELECT count(*), coalesce(max(position), 0) FROM places__places"
+                )
+            except TableStatementError:
+                await anyio.lowlevel.checkpoint()
+                continue  # the first one is not built yet
+            ((count, last),) = found.rows
+            assert isinstance(last, int)
+            if count != last or last < self.last:
+                self.faults.append(f"{count} rows up to {last}, after {self.last}")
+            self.last, self.look_count = last, self.look_count + 1
+
+    async def load(self) -> None:
+        while not self.is_over:
+            await self.append(20)
+
+    async def append(self, event_count: int) -> None:
+        events = [
+            NewEvent.of(Placed(number=number), event_id=uuid.uuid4())
+            for number in range(event_count)
+        ]
+        await self.store.append("place-1", events, expected_version=ANY)
+        self.appended += event_count
+
+
+@asynccontextmanager
+async def watched(path: Path) -> AsyncGenerator[Watched]:
+    async with SQLiteStore(path) as store:
+        seen = Watched(store)
+        yield seen
+
+
+@pytest.mark.parametrize(
+    "event_count",
+    [5_000, pytest.param(200_000, marks=[pytest.mark.slow, pytest.mark.timeout(400)])],
+)
+async def test_reader_sees_a_whole_read_model_all_the_time(
+    tmp_path: Path, event_count: int
+) -> None:
+    path = tmp_path / "story.db"
+    async with watched(path) as seen:
+        for _ in range(event_count // 1_000):
+            await seen.append(1_000)
+        async with anyio.create_task_group() as group:
+            group.start_soon(seen.look)
+            group.start_soon(seen.load)
+            await anyio.to_thread.run_sync(kill_half_way, path, event_count)
+            await anyio.to_thread.run_sync(build, path)
+            seen.is_over = True
+
+        assert seen.faults == []
+        assert seen.look_count > 10
+        tables = await seen.store.query_tables(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'places__*'"
+        )
+        assert tables.rows == [("places__places__2",)]
+    await anyio.to_thread.run_sync(build, path)  # whatever was appended last
+
+
+def kill_half_way(path: Path, event_count: int) -> None:
+    """Start a program that builds the read model anew, and kill it when half of it is built."""
+    with start("rebuilding.py", path) as process:
+        said = lines(process)
+        assert next(said) == "serves"
+        anyio.run(half_built, path, event_count // 2)
+        process.kill()
+        rest = output(process).read()
+    assert b"built" not in rest, "it was too fast to be killed half-way"
+
+
+async def half_built(path: Path, position: int) -> None:
+    async with SQLiteStore(path, read_only=True) as store:
+        while True:
+            checkpoint = await store.load_checkpoint("places (building)")
+            if checkpoint is not None and checkpoint.position >= position:
+                return
+            await anyio.lowlevel.checkpoint()
+
+
+def build(path: Path) -> None:
+    with start("rebuilding.py", path) as process:
+        said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+    assert said.split() == [b'"serves"', b'"built"']
