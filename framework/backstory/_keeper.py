@@ -5,17 +5,14 @@ all or none. What it is at is `position`; what is kept is `kept_position`. Whate
 between, `restore` goes back to what is kept, and folding goes on from there.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
-
-import msgspec
-from msgspec import Struct
+from typing import Generic, TypeVar
 
 from backstory._codec import encode_state, state_decoder
 from backstory._errors import CorruptLogError, StoreError
 from backstory._fingerprint import fingerprint_of
+from backstory._generations import Generation, load_generations
 from backstory._logging import PROJECTION, REASON, log
 from backstory._progress import Note, Progress, TableChange
 from backstory._projection import Projection, project
@@ -167,55 +164,6 @@ class MemoryKeeper(Keeper[P]):
         self.model, self.position, self.kept_position = self.projection(), 0, 0
         self.is_lost = False
         await self.store.delete_checkpoint(self.name)
-
-
-class Generation(Struct, frozen=True):
-    """The tables of one build of a read model."""
-
-    number: int
-    """What they have in their names."""
-    fingerprint: str
-    """What the class was like that built them."""
-    tables: tuple[str, ...]
-    """Their names in the class."""
-
-
-class Generations(Struct, frozen=True):
-    """Which tables a projection has in a store."""
-
-    serving: Generation | None = None
-    """What the views show."""
-    building: Generation | None = None
-    """What is being built beside it."""
-    stale: tuple[Generation, ...] = ()
-    """What has served, and is to be removed."""
-
-
-_GENERATIONS: Final = "projection-tables"
-_decoder: Final = msgspec.json.Decoder(Generations)
-
-
-async def load_generations(store: EventStore, projection: str) -> Generations:
-    """Return which tables a projection has.
-
-    Raises:
-        StoreError: The store did not answer.
-    """
-    for note in await store.load_notes(_GENERATIONS):
-        if note.key == projection:
-            return _decoder.decode(note.value_json or b"")
-    return Generations()
-
-
-def generations_note(projection: str, generations: Generations) -> Note:
-    """Return the note of which tables a projection has."""
-    return Note(_GENERATIONS, projection, msgspec.json.encode(generations))
-
-
-def tables_fingerprint(projection: type[TableProjection]) -> str:
-    """Return what tables must agree with to be those of a class."""
-    whole = "\0".join((fingerprint_of(projection), *projection.schema))
-    return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
 class TableKeeper(Keeper[TP]):

@@ -28,8 +28,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
 from msgspec import Struct
-from msgspec.structs import replace
 
+from backstory._build import begin_generation, remove_stale, show
 from backstory._clock import Clock, SystemClock
 from backstory._codec import encode_state
 from backstory._errors import (
@@ -44,16 +44,8 @@ from backstory._errors import (
     StoreError,
 )
 from backstory._fold import wanted
-from backstory._keeper import (
-    Generation,
-    Generations,
-    Keeper,
-    MemoryKeeper,
-    TableKeeper,
-    generations_note,
-    load_generations,
-    tables_fingerprint,
-)
+from backstory._generations import Generation, Generations, load_generations, tables_fingerprint
+from backstory._keeper import Keeper, MemoryKeeper, TableKeeper
 from backstory._limits import PROJECTION_NAME_BYTES_MAX
 from backstory._logging import FIELD, POSITION, PROJECTION, REASON, log
 from backstory._orders import Order, OrderKind, done_note, load_orders
@@ -64,7 +56,7 @@ from backstory._projection import Projection
 from backstory._registry import register
 from backstory._store import EventStore
 from backstory._subscription import LogRead
-from backstory._table_projection import TableProjection, bind, creation, hiding, removal, showing
+from backstory._table_projection import TableProjection, bind
 
 P = TypeVar("P", bound=Projection)
 
@@ -437,7 +429,7 @@ class Projector(Generic[P]):
         self._compare(building)
         notes = await self._parked_notes(building.parked)
         if isinstance(building.keeper, TableKeeper):
-            keeper = await self._show(building.keeper, notes)
+            keeper = cast("Keeper[P]", await show(building.keeper, notes))
         else:
             keeper = self._in_memory(self._name)
             keeper.model, keeper.position = building.keeper.model, building.position
@@ -479,7 +471,7 @@ class Projector(Generic[P]):
             keeper = self._in_tables(self._name, serving)
             self._serving = await self._pass(keeper)
             await self._check_position(self._serving)
-            await self._remove_stale(keeper, generations)
+            await remove_stale(cast("TableKeeper[Any]", keeper), generations)
         else:
             self._building = await self._begin_generation(generations)
 
@@ -493,48 +485,9 @@ class Projector(Generic[P]):
 
     async def _begin_generation(self, generations: Generations) -> Pass[P]:
         """Go on with a build of this class, or begin one."""
-        cls = cast("type[TableProjection]", self._class)
-        fingerprint = tables_fingerprint(cls)
-        building = generations.building
-        if building is None or building.fingerprint != fingerprint:
-            numbers = [one.number for one in (generations.serving, building) if one is not None]
-            numbers += [one.number for one in generations.stale]
-            stale = (*generations.stale, *([building] if building is not None else []))
-            building = Generation(max(numbers, default=0) + 1, fingerprint, tuple(cls.tables))
-            keeper = TableKeeper(self._store, cls, self._building_name, building)
-            await self._store.delete_checkpoint(self._building_name)
-            note = generations_note(
-                self._name, replace(generations, building=building, stale=stale)
-            )
-            await keeper.save(creation(cls, building.number), [note])
-        return await self._pass(self._in_tables(self._building_name, building))
-
-    async def _show(self, building: TableKeeper[Any], notes: list[Note]) -> Keeper[P]:
-        """Let the views show a generation, together with its checkpoint."""
-        generations = await load_generations(self._store, self._name)
-        before, new = generations.serving, building.generation
-        checkpoint = await self._store.load_checkpoint(self._name)
-        keeper = TableKeeper(self._store, cast("Any", self._class), self._name, new)
-        keeper.position = building.position
-        keeper.kept_position = 0 if checkpoint is None else checkpoint.position
-        stale = (*generations.stale, *([before] if before is not None else []))
-        after = Generations(serving=new, building=None, stale=stale)
-        gone = () if before is None else set(before.tables) - set(new.tables)
-        changes = [*hiding(self._name, gone), *showing(self._name, new.tables, new.number)]
-        await keeper.save(changes, [*notes, generations_note(self._name, after)])
-        await self._remove_stale(cast("Keeper[P]", keeper), after)
-        return cast("Keeper[P]", keeper)
-
-    async def _remove_stale(self, keeper: Keeper[P], generations: Generations) -> None:
-        if not generations.stale or not isinstance(keeper, TableKeeper):
-            return
-        note = generations_note(self._name, replace(generations, stale=()))
-        changes = [
-            change
-            for one in generations.stale
-            for change in removal(self._name, one.tables, one.number)
-        ]
-        await keeper.save(changes, [note])
+        cls = cast("type[Any]", self._class)
+        generation = await begin_generation(self._store, cls, self._building_name, generations)
+        return await self._pass(self._in_tables(self._building_name, generation))
 
     # The end.
 

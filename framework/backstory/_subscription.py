@@ -1,7 +1,6 @@
 """Subscriptions: an ordered, resumable feed of the log; catch-up, then live.
 
-    catching up ──(the log is read to its head)──▶ live ──(an append)──▶ catching up
-         └────────────────────(close)──────────────┴──────────▶ stopped
+What it may do after what is the table `TRANSITIONS`; whatever changes the state goes through it.
 
 Why nothing is missed, doubled or out of order. A subscription knows one thing: the position up to
 which it has read. Every event it hands out comes from a page of the log that begins behind that
@@ -15,15 +14,16 @@ log grown. An append between the last page and the wait is not lost either, beca
 the position, and ends at once when the log is already beyond it.
 
 Back-pressure is the absence of a buffer: the next page is read when the events of the last one have
-been taken. A slow subscriber holds one page and slows nobody.
+been taken. A slow subscriber holds one page and slows nobody. While it does, the state says so.
 
 A filter is applied by the store. What it leaves out still counts as read: `position` advances over
 it, so that a subscriber of rare events does not read a long log again after a restart.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import anyio
 from msgspec import Struct
@@ -75,8 +75,35 @@ class SubscriptionState(Enum):
     """What a subscription is doing."""
 
     CATCHING_UP = "catching up"
+    """It reads the log."""
+    HELD_UP = "held up"
+    """It has read a page, and waits until its events are taken."""
     LIVE = "live"
+    """It waits for the log to grow."""
     STOPPED = "stopped"
+    """It is over."""
+
+
+class Cause(Enum):
+    """What changes the state of a subscription."""
+
+    PAGE = "a page"
+    TAKEN = "all of it is taken"
+    HEAD = "the head"
+    WOKEN = "an append"
+    STOP = "stop"
+
+
+TRANSITIONS: Final[Mapping[tuple[SubscriptionState, Cause], SubscriptionState]] = {
+    (SubscriptionState.CATCHING_UP, Cause.PAGE): SubscriptionState.HELD_UP,
+    (SubscriptionState.HELD_UP, Cause.TAKEN): SubscriptionState.CATCHING_UP,
+    (SubscriptionState.CATCHING_UP, Cause.HEAD): SubscriptionState.LIVE,
+    (SubscriptionState.LIVE, Cause.WOKEN): SubscriptionState.CATCHING_UP,
+    (SubscriptionState.CATCHING_UP, Cause.STOP): SubscriptionState.STOPPED,
+    (SubscriptionState.HELD_UP, Cause.STOP): SubscriptionState.STOPPED,
+    (SubscriptionState.LIVE, Cause.STOP): SubscriptionState.STOPPED,
+}
+"""What a state becomes because of what; all else changes nothing, and a stopped one stays so."""
 
 
 _PAGE_EVENT_COUNT = 1_000
@@ -95,7 +122,6 @@ class Subscription:
         self._reached = after_position
         self._caught_up = anyio.Event()
         self._waiting: anyio.CancelScope | None = None
-        self._is_stopped = False
         self._is_at_head = False
         self.position = after_position
         """All up to here has been handed out, or left out by the filter. Subscribing again after
@@ -119,6 +145,8 @@ class Subscription:
         return self
 
     async def __anext__(self) -> RecordedEvent:
+        if not self._events:
+            self._move(Cause.TAKEN)
         while not self._events:
             if (page := await self._read()) is None:
                 raise StopAsyncIteration
@@ -139,6 +167,7 @@ class Subscription:
             page: Page | None = Page(list(self._events), self._reached, is_last=False)
             self._events.clear()
         else:
+            self._move(Cause.TAKEN)
             page = await self._read()
         self.position = self._reached
         return page
@@ -150,7 +179,16 @@ class Subscription:
             return None
         page = await self._log.read_page(self._next_page())
         self._reached, self._is_at_head = page.reached, page.is_last
+        if page.events:
+            self._move(Cause.PAGE)
         return page
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self.state is SubscriptionState.STOPPED
+
+    def _move(self, cause: Cause) -> None:
+        self.state = TRANSITIONS.get((self.state, cause), self.state)
 
     def _next_page(self) -> LogRead:
         return LogRead(
@@ -162,20 +200,18 @@ class Subscription:
         )
 
     async def _wait_live(self) -> None:
-        self.state = SubscriptionState.LIVE
+        self._move(Cause.HEAD)
         self._caught_up.set()
         try:
             # A scope of its own for each wait: one that was left by a cancellation is used up.
             with anyio.CancelScope() as self._waiting:
                 await self._log.wait_beyond(self._reached)
         finally:
-            if not self._is_stopped:
-                self.state = SubscriptionState.CATCHING_UP
+            self._move(Cause.WOKEN)
 
     def stop(self) -> None:
         """End the subscription: its iteration ends once the events at hand are taken."""
-        self._is_stopped = True
-        self.state = SubscriptionState.STOPPED
+        self._move(Cause.STOP)
         self._caught_up.set()
         if self._waiting is not None:
             self._waiting.cancel()

@@ -28,7 +28,7 @@ LEVELS = (
     ("stores", "actors"),
     ("_context", "_snapshots", "_repository"),
     ("_table_projection", "_fold", "_correlation", "_parking", "_orders", "_registry"),
-    ("_keeper", "_pass", "_projector", "_projections"),
+    ("_generations", "_keeper", "_build", "_pass", "_projector", "_projections"),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.
     ("_store_url", "_app", "_host", "_blocking", "__init__", "operations"),
     # Parses, calls, prints.

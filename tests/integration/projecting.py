@@ -10,12 +10,22 @@ sees the end mark.
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from backstory import Backstory, Event, Projection, RecordedEvent, TableProjection, on, where
+from backstory import (
+    Backstory,
+    Event,
+    Projection,
+    ProjectionBehindError,
+    RecordedEvent,
+    TableProjection,
+    on,
+    where,
+)
 from backstory.stores.sqlite import SQLiteStore
 
 END = "mark-end"
@@ -26,6 +36,10 @@ class Stepped(Event, type="walk:stepped"):
     """Somebody made a step."""
 
     number: int
+
+
+class Ended(Event, type="walk:ended"):
+    """Nothing more comes."""
 
 
 def handle(number: int) -> None:
@@ -76,17 +90,17 @@ FORMS: dict[str, Any] = {"memory": InMemory, "tables": InTables}
 
 async def watch(story: Backstory, projection: Any) -> None:
     """Say how the projection is doing, whenever that has changed."""
-    model = await story.read_model(projection)
-    said = None
+    model, said = await story.read_model(projection), ""
     while True:
-        status = story.projections.status(projection)
-        saying = {"state": status.state.value, "steps": await model.read_steps()}
+        with suppress(ProjectionBehindError):  # paused, it is still read as it was
+            model = await story.read_model(projection, timeout_seconds=LOOK_SECONDS)
+        state = story.projections.status(projection).state.value
+        saying = json.dumps({"state": state, "steps": await model.read_steps()})
         if saying != said:
-            sys.stdout.write(json.dumps(saying) + "\n")
+            sys.stdout.write(saying + "\n")
             sys.stdout.flush()
-            said = json.loads(json.dumps(saying))
+            said = saying
         await anyio.sleep(LOOK_SECONDS)
-        model = story._projectors[projection].model
 
 
 async def main() -> None:

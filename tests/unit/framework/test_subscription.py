@@ -16,6 +16,7 @@ from backstory import (
     where,
 )
 from backstory._filter import EVERY_EVENT
+from backstory._subscription import TRANSITIONS, Cause
 
 pytestmark = pytest.mark.anyio
 
@@ -273,3 +274,24 @@ async def test_caught_up_is_said_once_the_head_was_read() -> None:
         assert await take(subscription, 3) == [1, 2, 3]
 
     assert said == [3]
+
+
+def test_nothing_leads_out_of_stopped_and_everything_leads_into_it() -> None:
+    sources = {source for source, _ in TRANSITIONS}
+    stopping = {source for source, cause in TRANSITIONS if cause is Cause.STOP}
+
+    assert SubscriptionState.STOPPED not in sources
+    assert sources == stopping == set(SubscriptionState) - {SubscriptionState.STOPPED}
+
+
+async def test_slow_reader_holds_the_subscription_up() -> None:
+    log = ScriptedLog(1, 2)
+    subscription = subscribe(log)
+
+    await anext(subscription)
+    asked = len(log.reads)
+    assert subscription.state is SubscriptionState.HELD_UP
+    await anext(subscription)
+
+    assert subscription.state is SubscriptionState.HELD_UP
+    assert len(log.reads) == asked

@@ -75,6 +75,8 @@ class Subscribe(Contract):
                 group.start_soon(watch)
                 await self.take(subscription, 2)
 
+                assert subscription.state is SubscriptionState.HELD_UP
+
         assert states == [SubscriptionState.CATCHING_UP, SubscriptionState.LIVE]
         assert subscription.state is SubscriptionState.STOPPED
         assert not subscription.is_live
