@@ -29,10 +29,9 @@ from backstory._snapshots import Snapshots
 from backstory._filter import EventFilter, FilterItem, where
 from backstory._subscription import Subscription, SubscriptionState
 from backstory._projections import ProjectionInfo, Projections
-from backstory._projector import ProjectionStatus, ProjectorState
 from backstory._parking import ParkedEvent
 from backstory._orders import Order, OrderKind, Orders
-from backstory._registry import ProjectionRecord
+from backstory._registry import ProjectionRecord, ProjectionStatus, ProjectorState
 from backstory._fold import fold_log
 
 # Public as `backstory.open`, and not in __all__: so `from backstory import *` leaves Python's own

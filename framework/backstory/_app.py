@@ -1,8 +1,9 @@
 """`Backstory` wires the parts together: a store, a repository, and a projector for each projection.
 
-One task group belongs to it. The projectors and the saving of snapshots run there, and leaving the
-`async with` block ends all of them in order: first what writes, then what reads, then the store. An
-error in the block leaves it as it is, not wrapped into a group.
+One task group belongs to it, and in it an actor system. The projectors and the saving of snapshots
+run in the group, commands in the actors of their aggregates. Leaving the `async with` block ends
+all of them in order: first what writes, then what reads, then the store. An error in the block
+leaves it as it is, not wrapped into a group.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from backstory._aggregate import Aggregate
+from backstory._attempts import ATTEMPT_COUNT_MAX
 from backstory._commit import Receipt
 from backstory._correlation import fold_correlation
 from backstory._decision import Decides
@@ -23,11 +25,17 @@ from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._fold import fold_log
 from backstory._ids import IdSource
 from backstory._limits import check_integer
+from backstory._live_aggregates import (
+    IDLE_SECONDS,
+    LIVE_AGGREGATES_MAX,
+    LiveAggregate,
+    LiveAggregates,
+)
 from backstory._projection import Projection
 from backstory._projections import Projections
 from backstory._projector import Projector
 from backstory._recorded import RecordedEvent, decoded
-from backstory._repository import ATTEMPT_COUNT_MAX, Repository, Scope
+from backstory._repository import Repository, Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE, check_share
 from backstory._store import EventStore
 from backstory._store_url import store_of
@@ -60,6 +68,8 @@ class Backstory:
         ids: IdSource | None = None,
         attempt_count_max: int = ATTEMPT_COUNT_MAX,
         shadow_check_share: float = SHADOW_CHECK_SHARE,
+        live_aggregates_max: int = LIVE_AGGREGATES_MAX,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         """Wire the parts; `async with` starts them.
 
@@ -71,11 +81,16 @@ class Backstory:
             attempt_count_max: How often `execute` tries before a conflict reaches the caller.
             shadow_check_share: The share of the loads from a snapshot that are checked against a
                 fold of all events, in the background; 0 for none, 1 for each.
+            live_aggregates_max: How many aggregates stay loaded between commands; those that were
+                not used for the longest time leave first. 0 for none: each command loads.
+            idle_seconds: How long an aggregate stays loaded when no command comes; at most a
+                quarter longer.
 
         Raises:
             ConfigurationError: The URL names no store, or two projections have one name.
-            InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share`
-                is no number from 0 to 1.
+            InvalidInputError: `attempt_count_max` is no number from 1, `shadow_check_share` is no
+                number from 0 to 1, `live_aggregates_max` is no number from 0, or `idle_seconds`
+                is no finite number above 0.
         """
         names = [projection.projection_name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -88,6 +103,7 @@ class Backstory:
         self._ids = ids
         self._attempt_count_max = attempt_count_max
         self._shadow_check_share = shadow_check_share
+        self._live = LiveAggregates(kept_count_max=live_aggregates_max, idle_seconds=idle_seconds)
         self._projectors: dict[type[Projection], Projector[Any]] = {}
         self._task_group: TaskGroup | None = None
         self._repository: Repository | None = None
@@ -100,9 +116,13 @@ class Backstory:
             await self._store.open()
         else:
             await self._check_open()
-        task_group = await anyio.create_task_group().__aenter__()
+        task_group = self._task_group = await anyio.create_task_group().__aenter__()
+        try:
+            await self._live.__aenter__()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         # Nothing from here on waits or fails: what has been begun is ended by __aexit__.
-        self._task_group = task_group
         self._projectors = projectors
         self._repository = Repository(
             self._store,
@@ -124,18 +144,21 @@ class Backstory:
         if self._repository is not None:
             self._repository.snapshots.stop_checking()
         task_group, self._task_group, self._repository = self._task_group, None, None
-        for projector in self._projectors.values():
-            projector.stop()
         try:
-            if task_group is not None:
-                # Without the block's error, which the group would wrap. When the block was
-                # cancelled, so is this wait, and the children with it.
-                await task_group.__aexit__(None, None, None)
+            # Without the block's error, which the groups would wrap. When the block was cancelled,
+            # so are these waits, and the children with them.
+            await self._live.__aexit__(None, None, None)
         finally:
-            self._projectors = {}
-            if self._owns_store:
-                with anyio.CancelScope(shield=True):
-                    await self._store.aclose()
+            for projector in self._projectors.values():
+                projector.stop()
+            try:
+                if task_group is not None:
+                    await task_group.__aexit__(None, None, None)
+            finally:
+                self._projectors = {}
+                if self._owns_store:
+                    with anyio.CancelScope(shield=True):
+                        await self._store.aclose()
 
     async def _check_open(self) -> None:
         try:
@@ -163,6 +186,11 @@ class Backstory:
         return self._repository
 
     @property
+    def live_aggregates(self) -> list[LiveAggregate]:
+        """The aggregates that are loaded now, the longest unused first."""
+        return self._live.statuses()
+
+    @property
     def projections(self) -> Projections:
         """The projections, as an operator sees them: how they are doing, and orders to them.
 
@@ -177,9 +205,27 @@ class Backstory:
     ) -> R:
         """Run a command on an aggregate, append what it decides, and return what it returned.
 
-        As `Repository.execute`, which says more.
+            await story.execute(Task.complete, "write-docs", pages=3)
+
+        Commands on one aggregate run one at a time, in the order in which they were asked for. The
+        aggregate stays loaded in between; what others have appended meanwhile is noticed, and a
+        command never answers from a state that was past when it was asked for. After an answer
+        that could be changed, such as a list, and after any error, it is loaded again.
+        Cancelled, a command that has not begun does not run, and one that has begun ends.
+
+        Args:
+            command: As `Repository.execute`.
+            id: As `Repository.execute`.
+            args: As `Repository.execute`.
+            kwargs: As `Repository.execute`.
+
+        Raises:
+            StoreClosedError: The block has been left, or is being left; the command has not begun.
+            StoreUnavailableError: The store did not do it, or the command was still running when
+                the block was left and its grace was over; see its `outcome_unknown`.
+            Exception: Whatever else `Repository.execute` raises.
         """
-        return await self.repository.execute(command, id, *args, **kwargs)
+        return await self.using().execute(command, id, *args, **kwargs)
 
     async def decide(self, decision: Decides[R]) -> R:
         """Make a decision over several streams, append what it emits, and return what it returned.
@@ -198,8 +244,11 @@ class Backstory:
         tags: Sequence[str] = (),
         **free: Any,
     ) -> Scope:
-        """Say who does the next thing, and because of what; as `Repository.using`."""
-        return self.repository.using(
+        """Say who does the next thing, and because of what; as `Repository.using`.
+
+        Its commands run as those of `Backstory.execute`.
+        """
+        scope = self.repository.using(
             actor=actor,
             correlation_id=correlation_id,
             caused_by=caused_by,
@@ -207,6 +256,7 @@ class Backstory:
             tags=tags,
             **free,
         )
+        return scope.through(self._live.execute)
 
     async def load(
         self,

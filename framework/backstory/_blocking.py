@@ -24,6 +24,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, 
 
 from backstory._aggregate import Aggregate
 from backstory._app import Backstory
+from backstory._attempts import ATTEMPT_COUNT_MAX
 from backstory._commit import Receipt
 from backstory._decision import Decides
 from backstory._errors import ConfigurationError
@@ -32,7 +33,7 @@ from backstory._host import Host
 from backstory._ids import IdSource
 from backstory._projection import Projection
 from backstory._recorded import RecordedEvent
-from backstory._repository import ATTEMPT_COUNT_MAX, Scope
+from backstory._repository import Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE
 
 A = TypeVar("A", bound=Aggregate)

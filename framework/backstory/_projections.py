@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backstory._clock import Clock, SystemClock
 from backstory._errors import InvalidInputError
@@ -17,8 +18,14 @@ from backstory._limits import shorten
 from backstory._orders import Order, OrderKind, give_order, load_orders, set_paused
 from backstory._parking import ParkedEvent, load_parked
 from backstory._projection import Projection
-from backstory._projector import ProjectionStatus, Projector
-from backstory._registry import ProjectionRecord, registered
+from backstory._projector import Projector
+from backstory._registry import (
+    ProjectionRecord,
+    ProjectionStatus,
+    ProjectorState,
+    registered,
+    told,
+)
 from backstory._store import EventStore
 
 _TIMEOUT_SECONDS: Final = 30.0
@@ -35,7 +42,11 @@ class ProjectionInfo(Struct, frozen=True, kw_only=True):
     """The revision of the class that ran last."""
     position: int
     """Up to where it has come, as far as is known: what this process runs is known exactly, of
-    others their last checkpoint."""
+    others what they noted some seconds ago."""
+    state: ProjectorState | None
+    """What its projector is doing, or was doing when it noted it; None where none has noted it."""
+    error: str | None
+    """Why it failed, or what it waits for."""
     lag: int
     """How many positions of the log lie behind that."""
     lag_seconds: float
@@ -49,8 +60,8 @@ class ProjectionInfo(Struct, frozen=True, kw_only=True):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is parked."""
-        return self.parked_count == 0
+        """Whether nothing is parked, and nothing has failed or waits for the store."""
+        return self.parked_count == 0 and self.error is None
 
 
 class Projections:
@@ -217,23 +228,30 @@ class Projections:
 
     async def _info(self, record: ProjectionRecord) -> ProjectionInfo:
         projector = self._projectors.get(record.name)
-        position = 0
-        if projector is not None:
-            position = projector.position
-        elif (checkpoint := await self._store.load_checkpoint(record.name)) is not None:
-            position = checkpoint.position
+        status = projector.status() if projector is not None else await self._told(record.name)
+        position = 0 if status is None else status.position
         orders = await load_orders(self._store, record.name)
         return ProjectionInfo(
             name=record.name,
             is_in_tables=record.is_in_tables,
             revision=record.revision,
             position=position,
+            state=None if status is None else status.state,
+            error=None if status is None else status.error,
             lag=max(await self._store.head() - position, 0),
             lag_seconds=await self._lag_seconds(position),
             is_paused=orders.is_paused,
             parked_count=len(await load_parked(self._store, record.name)),
             order_count=len(orders.orders),
         )
+
+    async def _told(self, name: str) -> ProjectionStatus | None:
+        """Return what another process last noted of a projection, or its checkpoint says."""
+        status = (await told(self._store)).get(name)
+        checkpoint = await self._store.load_checkpoint(name)
+        if status is None or checkpoint is None or checkpoint.position <= status.position:
+            return status
+        return replace(status, position=checkpoint.position, kept_position=checkpoint.position)
 
     async def _lag_seconds(self, position: int) -> float:
         async for first in self._store.read_log(after_position=position, limit=1):

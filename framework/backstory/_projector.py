@@ -22,12 +22,11 @@ changed begins with such a build, and what served before stays readable until it
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import Enum
+from contextlib import suppress
 from random import random
 from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
-from msgspec import Struct
 
 from backstory._build import begin_generation, remove_stale, show
 from backstory._clock import Clock, SystemClock
@@ -53,7 +52,7 @@ from backstory._parking import ParkedEvent, load_parked, parked_note, trial_note
 from backstory._pass import Pass
 from backstory._progress import Note
 from backstory._projection import Projection
-from backstory._registry import register
+from backstory._registry import ProjectionStatus, ProjectorState, register, tell
 from backstory._store import EventStore
 from backstory._subscription import LogRead
 from backstory._table_projection import TableProjection, bind
@@ -62,22 +61,11 @@ P = TypeVar("P", bound=Projection)
 
 _LOOK_SECONDS: Final = 1.0
 """Between two looks for orders."""
+_TELL_SECONDS: Final = 5.0
+"""Between two notes of how it is doing, where only the position changes."""
 _OBEYED_MAX: Final = 100
 _PATIENCE_SECONDS: Final = 0.1
 _PATIENCE_SECONDS_MAX: Final = 5.0
-
-
-class ProjectorState(Enum):
-    """What a projector is doing."""
-
-    STARTING = "starting"
-    CATCHING_UP = "catching up"
-    LIVE = "live"
-    PAUSED = "paused"
-    STANDING_BY = "standing by"
-    WAITING = "waiting"
-    STOPPED = "stopped"
-    FAILED = "failed"
 
 
 _WORKING: Final = frozenset(
@@ -94,32 +82,6 @@ MOVES: Final[Mapping[ProjectorState, frozenset[ProjectorState]]] = {
     ProjectorState.FAILED: frozenset(),
 }
 """What may follow what."""
-
-
-class ProjectionStatus(Struct, frozen=True, kw_only=True):
-    """How a projection is doing in this process."""
-
-    name: str
-    """Its name."""
-    state: ProjectorState
-    """What its projector is doing."""
-    position: int
-    """Everything up to here has been folded, passed over or parked."""
-    kept_position: int
-    """Everything up to here is kept in the store."""
-    building_position: int | None
-    """How far the rebuild has come; None where there is none."""
-    is_owner: bool
-    """Whether this process keeps the read model; of several processes, one does."""
-    parked_count: int
-    """Streams that wait behind an event that could not be handled."""
-    error: str | None
-    """Why it failed, or what it waits for."""
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether it serves everything: nothing has failed, nothing waits, nothing is parked."""
-        return self.error is None and self.parked_count == 0
 
 
 class Projector(Generic[P]):
@@ -173,6 +135,8 @@ class Projector(Generic[P]):
         self.error: ProjectionError | None = None
         """Why it failed, if it did."""
         self._waits_for: str | None = None
+        self._told: ProjectionStatus | None = None
+        self._told_at = 0.0
 
     @property
     def model(self) -> P:
@@ -206,6 +170,12 @@ class Projector(Generic[P]):
 
     async def run(self) -> None:
         """Fold what is there and what comes, until `stop`; never raises a `BackstoryError`."""
+        await self._run()
+        if self._is_owner:
+            with suppress(BackstoryError):  # a store that is closed, or the reason why it failed
+                await self._tell()
+
+    async def _run(self) -> None:
         patience = _PATIENCE_SECONDS
         while not self._is_stopping:
             try:
@@ -368,6 +338,10 @@ class Projector(Generic[P]):
 
     async def _look(self) -> None:
         """Look for orders, and carry them out."""
+        if not self._is_owner and await self._store.try_own(self._name):
+            # Who owned it is gone; what it has kept is where this one goes on.
+            self._serving = self._building = None
+            await self._begin()
         orders = await load_orders(self._store, self._name)
         if orders.is_paused is not self._is_paused:
             self._is_paused = orders.is_paused
@@ -382,6 +356,17 @@ class Projector(Generic[P]):
                 await self._finish(key)
         if self._build_orders and self._building is None and self._serving is not None:
             await self._begin_build()
+        await self._tell()
+
+    async def _tell(self) -> None:
+        """Note how the projection is doing, for programs that do not run it."""
+        status = self.status()
+        is_due = anyio.current_time() >= self._told_at + _TELL_SECONDS
+        told = self._told
+        if told == status or (told is not None and told.state is status.state and not is_due):
+            return
+        await tell(self._store, status)
+        self._told, self._told_at = status, anyio.current_time()
 
     async def _finish(self, *keys: str) -> None:
         await self._store.save_notes(*(done_note(self._name, key) for key in keys))

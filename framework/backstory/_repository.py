@@ -1,58 +1,35 @@
 """Loads aggregates, runs commands and decisions, appends what they decide, retries on conflict.
 
-Why the retry is sound. A command is pure: it looks at nothing but the aggregate's state and its own
-arguments, and what it decides is not yet a fact. The append names the version that the decision was
-made on. If another writer was first, the store refuses and nothing has happened; then the aggregate
-is dropped, loaded again with the other writer's events, and the command decides anew, as if it had
-come later. It never appends to a state that it has not seen. An aggregate on which anything went
-wrong is never used again: its state has moved ahead of the facts.
+How a command runs, and why it may run again, is told in `_execution`; what an idempotency key does,
+in `_idempotency`.
 
-A decision over several streams goes the same way, with a condition in the place of the version. It
-names the position of the last event that the decision has folded, or 0. That is safe wherever the
-log ended meanwhile: the condition excludes exactly the events that match and were not folded.
-
-An idempotency key makes the event ids: each is derived from the key, the stream (of a decision: its
-class) and its place among the command's events. So the log itself remembers the key, for as long as
-it lives. When the key comes again, the event with the first derived id is found, the command runs
-on the version before it (the decision on the log before it), and its answer is given without an
-append. A command that emitted nothing leaves nothing to be found, and simply runs again.
-
-The key is looked for after the load. So where it is not found, the state that was loaded holds
-nothing of a first call that is still under way: that call either ends before the append, which is
-then refused or answered as a repetition, or it finds ours. Looked for before the load, the first
-call could end in between, and the command would decide once more on its own outcome.
+A decision over several streams goes the same way as a command, with a condition in the place of the
+version. It names the position of the last event that the decision has folded, or 0. That is safe
+wherever the log ended meanwhile: the condition excludes exactly the events that match and were not
+folded.
 """
 
-import random
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from inspect import ismethod
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-import anyio
 from anyio.abc import TaskGroup
-from msgspec import Struct
 
-from backstory._aggregate import Aggregate, EmittedEvent, book_of, evolve
+from backstory._aggregate import Aggregate, book_of, evolve
+from backstory._attempts import ATTEMPT_COUNT_MAX, until_first
 from backstory._commit import AppendCondition, Receipt, StreamAppend
 from backstory._context import Context, ambient, enter, leave
 from backstory._decision import Decides, Decision
-from backstory._errors import (
-    ConfigurationError,
-    ConflictError,
-    DuplicateEventError,
-    InvalidInputError,
-    VersionConflictError,
-)
-from backstory._events import tagged
+from backstory._errors import ConfigurationError, InvalidInputError, VersionConflictError
+from backstory._execution import Execution
 from backstory._filter import where
 from backstory._handlers import fold_event
-from backstory._ids import IdSource, TimeOrderedIds, derive_event_id, stream_id_of
+from backstory._idempotency import EventNaming, Repetitions
+from backstory._ids import IdSource, TimeOrderedIds
 from backstory._limits import METADATA_ID_BYTES_MAX, check_integer, check_text
-from backstory._logging import ATTEMPT, DECISION, STREAM_ID, VERSION, log
-from backstory._recorded import NewEvent, RecordedEvent, new_event
+from backstory._logging import DECISION, STREAM_ID, VERSION, log
+from backstory._recorded import RecordedEvent
 from backstory._snapshots import SHADOW_CHECK_SHARE, Snapshots
 from backstory._store import EventStore
 from backstory._versions import ANY
@@ -60,10 +37,6 @@ from backstory._versions import ANY
 A = TypeVar("A", bound=Aggregate)
 P = ParamSpec("P")
 R = TypeVar("R")
-
-ATTEMPT_COUNT_MAX: Final = 25
-_BACKOFF_SECONDS: Final = 0.001
-_BACKOFF_SECONDS_MAX: Final = 0.1
 
 
 class Repository:
@@ -354,36 +327,12 @@ class Repository:
         return is_there
 
 
-class EventNaming(Struct, frozen=True):
-    """What a command and its events are called: by new ids, or by ids that derive from a key."""
+class Executes(Protocol):
+    """Runs executions, wherever that is."""
 
-    ids: IdSource
-    key: str | None
-
-    def command_id(self) -> str:
-        """Return the id of the command."""
-        return self.ids.new() if self.key is None else derive_event_id(self.key)
-
-    def event_id(self, subject: str, place: int) -> str:
-        """Return the id of the command's event at a place; `subject` is what the key is for."""
-        if self.key is None:
-            return self.ids.new()
-        return derive_event_id("idempotency-key", self.key, subject, place)
-
-    def new_events(
-        self, subject: str, emitted: Sequence[EmittedEvent], context: Context
-    ) -> list[NewEvent]:
-        """Return what a command has emitted, with ids and metadata."""
-        metadata = context.metadata(self.command_id())
-        return [
-            new_event(
-                one.event,
-                one.data_json,
-                event_id=self.event_id(subject, place),
-                metadata=tagged(metadata, one.tags),
-            )
-            for place, one in enumerate(emitted)
-        ]
+    async def __call__(self, execution: Execution[R], /) -> R:
+        """Run one, and return what its command returned."""
+        ...
 
 
 class Scope:
@@ -400,38 +349,41 @@ class Scope:
         naming: EventNaming,
         *,
         attempt_count_max: int,
+        executes: Executes | None = None,
     ) -> None:
         self._repository = repository
         self._store = repository.store
         self._context = context
         self._naming = naming
+        self._repetitions = Repetitions(repository.store, naming)
         self._attempt_count_max = attempt_count_max
+        self._executes = executes or _execute_here
+
+    def through(self, executes: Executes) -> "Scope":
+        """Return this scope with its commands run elsewhere, as by the actors of aggregates."""
+        return Scope(
+            self._repository,
+            self._context,
+            self._naming,
+            attempt_count_max=self._attempt_count_max,
+            executes=executes,
+        )
 
     async def execute(
         self, command: Callable[Concatenate[A, P], R], id: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run a command; as `Repository.execute`."""
-        cls = cast("type[A]", _aggregate_of(command))
-        stream_id = stream_id_of(cls.category, id)
-
-        async def attempt() -> R:
-            aggregate = await self._repository.load(cls, id)
-            first = await self._find(stream_id, 0)
-            if first is not None:
-                aggregate = await self._repository.load(cls, id, at_version=first.version - 1)
-            answer = command(aggregate, *args, **kwargs)
-            if first is None:
-                key = self._naming.key
-                with self._in_a_race():
-                    await self._repository.save(
-                        aggregate, context=self._context, idempotency_key=key
-                    )
-            else:
-                emitted = [(stream_id, event) for event in book_of(aggregate).emitted]
-                await self._check_repetition(stream_id, emitted, first)
-            return answer
-
-        return await self._until_first(attempt, {STREAM_ID: stream_id})
+        execution = Execution(
+            self._repository,
+            command,
+            id,
+            args,
+            kwargs,
+            context=self._context,
+            naming=self._naming,
+            attempt_count_max=self._attempt_count_max,
+        )
+        return await self._executes(execution)
 
     async def decide(self, decision: Decides[R]) -> R:
         """Make a decision; as `Repository.decide`."""
@@ -442,19 +394,21 @@ class Scope:
         async def attempt() -> R:
             fresh = decision.fresh()
             condition = await self._fold(fresh, until_position=None)
-            first = await self._find(subject, 0)
+            first = await self._repetitions.find(subject, 0)
             if first is not None:
                 fresh = decision.fresh()
                 await self._fold(fresh, until_position=first.position - 1)
             answer = cast("R", fresh.decide())
             if first is None:
-                with self._in_a_race():
+                with self._repetitions.in_a_race():
                     await self._append(fresh, subject, condition)
             else:
-                await self._check_repetition(subject, fresh.emitted, first)
+                await self._repetitions.check(subject, fresh.emitted, first)
             return answer
 
-        return await self._until_first(attempt, {DECISION: subject})
+        return await until_first(
+            attempt, {DECISION: subject}, attempt_count_max=self._attempt_count_max
+        )
 
     async def _fold(self, decision: Decision, *, until_position: int | None) -> AppendCondition:
         """Fold a decision, and return the condition under which what it decides may be appended."""
@@ -493,57 +447,7 @@ class Scope:
             limit=1,
         )
         async for _ in missed:
-            raise self._overtaken()
-
-    async def _find(self, subject: str, place: int) -> RecordedEvent | None:
-        """Return the event that is recorded under the key at a place; None without a key."""
-        if self._naming.key is None:
-            return None
-        return await self._store.find_event(self._naming.event_id(subject, place))
-
-    async def _until_first(
-        self, attempt: Callable[[], Awaitable[R]], subject: Mapping[str, str]
-    ) -> R:
-        """Repeat an attempt as long as another writer was first."""
-        for number in range(1, self._attempt_count_max):
-            try:
-                return await attempt()
-            except ConflictError:
-                log.debug("append.conflicted", **subject, **{ATTEMPT: number})
-                await _back_off(number)
-        return await attempt()
-
-    @contextmanager
-    def _in_a_race(self) -> Generator[None]:
-        """Append; with a key, a duplicate is another caller with the same key who was first."""
-        try:
-            yield
-        except DuplicateEventError as error:
-            if self._naming.key is None:
-                raise
-            raise self._overtaken() from error
-
-    def _overtaken(self) -> ConflictError:
-        key = self._naming.key
-        return ConflictError(f"another caller with idempotency key {key!r} was first; ask again")
-
-    async def _check_repetition(
-        self, subject: str, emitted: Sequence[tuple[str, EmittedEvent]], first: RecordedEvent
-    ) -> None:
-        """Refuse a key that comes again with another command or other arguments."""
-        recorded = [await self._find(subject, place) for place in range(len(emitted) + 1)]
-        # As they are read today: a field that came since, with its default, is no difference.
-        is_same = recorded[-1] is None and all(
-            one is not None and (one.stream_id, one.data) == (stream_id, other.event)
-            for one, (stream_id, other) in zip(recorded, emitted, strict=False)
-        )
-        if not is_same:
-            raise DuplicateEventError(
-                event_id=first.event_id,
-                stream_id=first.stream_id,
-                version=first.version,
-                reason=f"idempotency key {self._naming.key!r} was used for another command",
-            )
+            raise self._repetitions.overtaken()
 
     def __enter__(self) -> None:
         if self._naming.key is not None:
@@ -561,17 +465,6 @@ class Scope:
         leave()
 
 
-def _aggregate_of(command: Callable[..., Any]) -> type[Aggregate]:
-    cls = None if ismethod(command) else getattr(command, "aggregate", None)
-    if not (isinstance(cls, type) and issubclass(cls, Aggregate)):
-        raise ConfigurationError(
-            f"{getattr(command, '__qualname__', command)!r} is no command: pass a public method of "
-            "a concrete aggregate class, such as Task.complete"
-        )
-    return cls
-
-
-async def _back_off(attempt: int) -> None:
-    # Full jitter: writers that met once do not meet again in step.
-    longest = min(_BACKOFF_SECONDS * 2**attempt, _BACKOFF_SECONDS_MAX)
-    await anyio.sleep(random.uniform(0, longest))  # noqa: S311 - not for secrets
+async def _execute_here(execution: Execution[R], /) -> R:
+    outcome = await execution.run()
+    return outcome.answer

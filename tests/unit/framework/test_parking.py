@@ -1,6 +1,9 @@
 """Events that a projection cannot handle: tried, parked with their stream, retried, discarded."""
 
+import sqlite3
+from contextlib import AsyncExitStack, closing
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +15,15 @@ from backstory import (
     EventStore,
     InvalidInputError,
     Projection,
+    Projections,
+    ProjectorState,
     RecordedEvent,
     TableProjection,
     fold_log,
     on,
 )
+from backstory.stores.sqlite import SQLiteStore
+from backstory.stores.sqlite._migrate import migrate
 
 pytestmark = pytest.mark.anyio
 
@@ -269,3 +276,49 @@ async def test_lag_is_told_in_positions_and_seconds(store: EventStore, steps: An
 
         assert info.lag == 2
         assert info.lag_seconds > 0
+
+
+async def test_next_owner_goes_on_where_the_last_one_ended(tmp_path: Path, steps: Any) -> None:
+    path = tmp_path / "story.db"
+    BROKEN.add(13)
+    async with SQLiteStore(path) as one, SQLiteStore(path) as two, AsyncExitStack() as ending:
+        first = await ending.enter_async_context(Backstory(one, projections=[steps]))
+        await count(one, "counter-1", 1, 13)
+        await read(first, steps)
+        second = await ending.enter_async_context(Backstory(two, projections=[steps]))
+        await count(two, "counter-2", 2)
+        await read(second, steps)
+        await one.aclose()
+        BROKEN.clear()
+
+        await second.projections.resume(steps)  # it looks at once
+        assert await second.projections.retry(steps, "counter-1")
+        assert await second.projections.rebuild(steps)
+
+        assert await read(second, steps) == {"counter-1": [1, 13], "counter-2": [2]}
+        assert second.projections.status(steps).is_owner
+
+
+async def test_other_programs_see_how_it_is_doing(tmp_path: Path, steps: Any) -> None:
+    path = tmp_path / "story.db"
+    BROKEN.add(13)
+    async with SQLiteStore(path) as store, Backstory(store, projections=[steps]) as story:
+        await count(store, "counter-1", 1, 13)
+        await read(story, steps)
+        async with SQLiteStore(path, read_only=True) as other:
+            info = await Projections(other).show("steps")
+            assert (info.parked_count, info.is_healthy, info.error) == (1, False, None)
+    async with SQLiteStore(path, read_only=True) as other:
+        info = await Projections(other).show("steps")
+        assert info.state is ProjectorState.STOPPED
+        assert (info.position, info.lag) == (2, 0)
+
+
+async def test_older_file_that_is_only_read_has_no_notes(tmp_path: Path) -> None:
+    path = tmp_path / "story.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        migrate(db, "old", until=3)
+    async with SQLiteStore(path, read_only=True) as store:
+        assert await Projections(store).list_all() == []
+        async with Backstory(store, projections=[InMemory]) as story:
+            assert await read(story, InMemory) == {}

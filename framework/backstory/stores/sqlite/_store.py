@@ -58,6 +58,8 @@ Values = Sequence[object] | Mapping[str, object]
 
 _READER_COUNT_MAX: Final = 4
 _PAGE_BYTES_MAX: Final = 4_000_000
+_NOTES_SINCE: Final = 4
+"""The schema version that brought notes."""
 _ROW_COUNT: Final = 32
 """Rows between two looks at a page's size."""
 _SYNCHRONOUS: Final = {Durability.FSYNC: "FULL", Durability.BUFFERED: "NORMAL"}
@@ -492,7 +494,7 @@ class SQLiteStore(EventStore):
     async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
         """Return the next notes of a space, in the order of their keys' bytes."""
         values = {"space": space, "after": after_key, "limit": limit}
-        rows = await self._read("read notes", partial(_fetch, "list_notes", values))
+        rows = await self._read("read notes", partial(_list_notes, values))
         return [Note(*row) for row in rows]
 
     async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
@@ -567,6 +569,15 @@ def _is_writable(path: Path) -> bool:
 
 def _fetch(name: str, values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
     return db.execute(statement(name), values).fetchall()
+
+
+def _list_notes(values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    try:
+        return _fetch("list_notes", values, db)
+    except sqlite3.OperationalError:
+        if schema_version(db, "") >= _NOTES_SINCE:
+            raise
+        return []  # an older file, opened to be read only
 
 
 def _execute(changes: Sequence[tuple[str, Values]], db: sqlite3.Connection) -> int:
