@@ -4,8 +4,7 @@ from typing import TypeVar
 
 import anyio
 
-from backstory._aggregate import Aggregate
-from backstory._execution import Execution
+from backstory._execution import Execution, Kept
 from backstory.actors import Actor
 
 R = TypeVar("R")
@@ -30,12 +29,12 @@ class AggregateActor(Actor):
             keeps: Whether it keeps one from command to command.
         """
         self._keeps = keeps
-        self._kept: Aggregate | None = None
+        self._kept: Kept | None = None
 
     @property
     def version(self) -> int | None:
         """The version of the live instance; None when there is none, or a command has it."""
-        return None if self._kept is None else self._kept.version
+        return None if self._kept is None else self._kept.aggregate.version
 
     async def execute(self, execution: Execution[R]) -> R:
         """Run a command, and return what it returned.

@@ -31,6 +31,7 @@ from backstory._errors import ConfigurationError
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._host import Host
 from backstory._ids import IdSource
+from backstory._live_aggregates import IDLE_SECONDS, LIVE_AGGREGATES_MAX, LiveAggregate
 from backstory._projection import Projection
 from backstory._recorded import RecordedEvent
 from backstory._repository import Scope
@@ -54,6 +55,8 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
     ids: IdSource | None = None,
     attempt_count_max: int = ATTEMPT_COUNT_MAX,
     shadow_check_share: float = SHADOW_CHECK_SHARE,
+    live_aggregates_max: int = LIVE_AGGREGATES_MAX,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> "BlockingBackstory":
     """Open a `Backstory` for a program without `async`.
 
@@ -72,12 +75,17 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
         attempt_count_max: How often `execute` tries before a conflict reaches the caller.
         shadow_check_share: The share of the loads from a snapshot that are checked against a fold
             of all events, in the background; 0 for none, 1 for each.
+        live_aggregates_max: How many aggregates stay loaded between commands; those that were not
+            used for the longest time leave first. 0 for none: each command loads.
+        idle_seconds: How long an aggregate stays loaded when no command comes; at most a quarter
+            longer.
 
     Raises:
         ConfigurationError: The URL names no store, what is there is not a store, or two
             projections have one name.
-        InvalidInputError: `attempt_count_max` is no number from 1, or `shadow_check_share` is no
-            number from 0 to 1.
+        InvalidInputError: `attempt_count_max` is no number from 1, `shadow_check_share` is no
+            number from 0 to 1, `live_aggregates_max` is no number from 0, or `idle_seconds` is no
+            finite number above 0.
         StoreUnavailableError: The store could not be opened.
     """
     host = Host(
@@ -88,6 +96,8 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
             ids=ids,
             attempt_count_max=attempt_count_max,
             shadow_check_share=shadow_check_share,
+            live_aggregates_max=live_aggregates_max,
+            idle_seconds=idle_seconds,
         ),
         name=f"event loop of {store}",
     )
@@ -168,7 +178,7 @@ class BlockingBackstory:
     ) -> R:
         """Run a command on an aggregate, append what it decides, and return what it returned.
 
-        As `Repository.execute`, which says more. The command runs on the loop's thread.
+        As `Backstory.execute`, which says more. The command runs on the loop's thread.
         """
         return self.using().execute(command, id, *args, **kwargs)
 
@@ -229,6 +239,11 @@ class BlockingBackstory:
     def save(self, aggregate: Aggregate) -> Receipt | None:
         """Append what the commands on a loaded aggregate have decided; as `Repository.save`."""
         return self.run(Backstory.save, aggregate)
+
+    @property
+    def live_aggregates(self) -> list[LiveAggregate]:
+        """The aggregates that are loaded now; as `Backstory.live_aggregates`."""
+        return self.run(_list_live)
 
     def read_model(
         self,
@@ -445,6 +460,10 @@ async def _take(
             if len(chunk) == _CHUNK_EVENT_COUNT or size > _CHUNK_BYTES_MAX:
                 return chunk, False
     return chunk, True
+
+
+async def _list_live(story: Backstory) -> list[LiveAggregate]:
+    return story.live_aggregates
 
 
 async def _gather(

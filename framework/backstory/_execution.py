@@ -8,18 +8,21 @@ come later. It never appends to a state that it has not seen. An aggregate on wh
 wrong is never used again: its state has moved ahead of the facts.
 
 Why a kept state is as good as a loaded one. It is the outcome of a command whose events, all of
-them, are recorded; so it is what a load gave at that moment. Others may have appended since: another
-process, or this one by another way. Where the command emits, the append finds that out, as above.
-Where it emits nothing, or refuses, nothing is appended, and it would answer from a state that is
-past. So the end of the stream is looked at afterwards, and where it is not what was decided on, the
-aggregate is loaded and the command runs again. A conflict of a kept state counts as no attempt:
-whoever asked has not been overtaken, the state had been before.
+them, are recorded; so it is what a load gave at that moment. Others may have appended since:
+another process, or this one by another way. Where the command emits, the append finds that out, as
+above. Where it emits nothing, or refuses, nothing is appended, and it would answer from a state
+that is past. So the end of the stream is looked at afterwards, and where it is not what was decided
+on, the aggregate is loaded and the command runs again. A conflict of a kept state counts as no
+attempt: whoever asked has not been overtaken, the state had been before.
 
 Why a key is looked up as safely. What must hold is that the state was read before the look (see
 `_idempotency`), and a kept one was read long before. It may hold what a first call with the key has
 done; but a kept state holds only what is recorded, so then the look finds it, and the command runs
 on another instance, at the version before. What others did since the state was read, the append
 notices by its version, and then everything begins anew with a load, the look included.
+
+What is kept may have come from a snapshot, and a snapshot may be found to be wrong (see
+`_snapshots`). From then on nothing that was loaded before is used.
 
 What is kept is nobody else's. An answer that could be changed may be a part of the state; so after
 such an answer the aggregate is its caller's, as one that was loaded for him alone.
@@ -44,8 +47,9 @@ from backstory._context import Context
 from backstory._errors import ConfigurationError, ConflictError, StoreError
 from backstory._idempotency import EventNaming, Repetitions
 from backstory._ids import stream_id_of
-from backstory._logging import STREAM_ID, VERSION, log
+from backstory._logging import STREAM_ID, log
 from backstory._recorded import RecordedEvent
+from backstory._snapshots import Snapshots
 from backstory._store import EventStore
 
 A = TypeVar("A", bound=Aggregate)
@@ -61,6 +65,7 @@ class Aggregates(Protocol):
     """What an execution needs of a repository."""
 
     store: EventStore
+    snapshots: Snapshots
 
     async def load(self, aggregate: type[A], id: str, *, at_version: int | None = None) -> A:
         """Return an aggregate as it is, or as it was at a version."""
@@ -73,13 +78,21 @@ class Aggregates(Protocol):
         ...
 
 
+class Kept(Struct, frozen=True):
+    """An instance that has seen recorded events only, all of them when it was last used."""
+
+    aggregate: Aggregate
+    difference_count: int
+    """How many snapshots had been found wrong before it was loaded."""
+
+
 class Outcome(Struct, Generic[R], frozen=True):
     """What came of an execution."""
 
     answer: R
     """What the command returned."""
-    kept: Aggregate | None
-    """An instance that has seen recorded events only, and that nobody else has; None for none."""
+    kept: Kept | None
+    """What the next execution may run on; None where it is to load."""
 
 
 class Execution(Generic[R]):
@@ -120,34 +133,40 @@ class Execution(Generic[R]):
         self._repetitions = Repetitions(aggregates.store, naming)
         self._attempt_count_max = attempt_count_max
 
-    async def run(self, kept: Aggregate | None = None) -> Outcome[R]:
+    async def run(self, kept: Kept | None = None) -> Outcome[R]:
         """Run the command, and append what it decides.
 
         Args:
-            kept: What an earlier outcome said may be kept, of this stream, and not used since.
-                Whatever is raised, it is not to be used again.
+            kept: From the last outcome of an execution on this stream. Whatever is raised, it is
+                not to be used again.
 
         Raises:
             Exception: As `Repository.execute`.
         """
-        # A notebook cell that ran again has made another class of the same category.
-        if kept is not None and type(kept) is self._class:
+        if kept is not None and self._can_use(kept):
             outcome = await self._run_on_kept(kept)
             if outcome is not None:
                 return outcome
-            log.debug("aggregate.outdated", **{STREAM_ID: self.stream_id, VERSION: kept.version})
+            log.debug("aggregate.outdated", **{STREAM_ID: self.stream_id})
         return await until_first(
             self._run_on_loaded,
             {STREAM_ID: self.stream_id},
             attempt_count_max=self._attempt_count_max,
         )
 
-    async def _run_on_loaded(self) -> Outcome[R]:
-        return await self._run_on(await self._aggregates.load(self._class, self._id))
+    def _can_use(self, kept: Kept) -> bool:
+        # A notebook cell that ran again has made another class of the same category.
+        is_of_class = type(kept.aggregate) is self._class
+        return is_of_class and kept.difference_count == self._aggregates.snapshots.difference_count
 
-    async def _run_on_kept(self, kept: Aggregate) -> Outcome[R] | None:
+    async def _run_on_loaded(self) -> Outcome[R]:
+        difference_count = self._aggregates.snapshots.difference_count
+        loaded = await self._aggregates.load(self._class, self._id)
+        return await self._run_on(Kept(loaded, difference_count))
+
+    async def _run_on_kept(self, kept: Kept) -> Outcome[R] | None:
         """Run on a state that may be past; return None where it was."""
-        version = kept.version
+        version = kept.aggregate.version
         try:
             outcome = await self._run_on(kept)
         except ConflictError:
@@ -158,20 +177,23 @@ class Execution(Generic[R]):
             if await self._ends_at(version):
                 raise
             return None
-        if kept.version == version and not await self._ends_at(version):
+        if kept.aggregate.version == version and not await self._ends_at(version):
             return None
         return outcome
 
-    async def _run_on(self, aggregate: Aggregate) -> Outcome[R]:
+    async def _run_on(self, kept: Kept) -> Outcome[R]:
+        aggregate = kept.aggregate
+        # What has met an unknown event is another once the program has learnt of it.
+        worth = None if book_of(aggregate).has_met_unknown else kept
         first = await self._repetitions.find(self.stream_id, 0)
         if first is not None:
-            return Outcome(await self._repeat(first), _worth_keeping(aggregate))
+            return Outcome(await self._repeat(first), worth)
         answer = self._decide(aggregate)
         with self._repetitions.in_a_race():
             await self._aggregates.save(
                 aggregate, context=self._context, idempotency_key=self._naming.key
             )
-        return Outcome(answer, _worth_keeping(aggregate) if _is_unchanging(answer) else None)
+        return Outcome(answer, worth if _is_unchanging(answer) else None)
 
     async def _repeat(self, first: RecordedEvent) -> R:
         """Return what the command answered when its first event was recorded."""
@@ -208,11 +230,6 @@ def _aggregate_of(command: Callable[..., Any]) -> type[Aggregate]:
             "a concrete aggregate class, such as Task.complete"
         )
     return cls
-
-
-def _worth_keeping(aggregate: Aggregate) -> Aggregate | None:
-    # What has met an unknown event is another once the program has learnt of it.
-    return None if book_of(aggregate).has_met_unknown else aggregate
 
 
 def _is_unchanging(answer: object) -> bool:

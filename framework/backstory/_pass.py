@@ -117,9 +117,7 @@ class Pass(Generic[P]):
         Raises:
             StoreError: The store did not answer.
         """
-        await self.keeper.restore()
-        self._tried_position = self.position
-        self.parked = await load_parked(self._store, self._name)
+        await self._restore()
         if not self.keeper.is_owner:
             return
         trial = await load_trial(self._store, self._name)
@@ -127,6 +125,19 @@ class Pass(Generic[P]):
             await self._note(Trial())
         else:
             await self._suspect_of(trial)
+
+    async def _restore(self) -> None:
+        """Go back to what is kept, and to what was parked there."""
+        await self.keeper.restore()
+        self._tried_position = self.position
+        parked = await load_parked(self._store, self._name)
+        # What was kept may be of another class, and is not used then: what was parked behind where
+        # this begins is met again, in its place.
+        ahead = [one.stream_id for one in parked.values() if one.position > self.position]
+        self.parked = {id: one for id, one in parked.items() if id not in ahead}
+        if ahead and self.keeper.is_owner:
+            notes = (unparked_note(self._name, stream_id) for stream_id in ahead)
+            await self._store.save_notes(*notes)
 
     async def _suspect_of(self, trial: Trial) -> None:
         self._trial = trial
@@ -160,10 +171,10 @@ class Pass(Generic[P]):
         return 0.0
 
     async def _go_back(self) -> None:
-        await self.keeper.restore()
-        if not self.keeper.is_owner:
-            # What is kept is another's: with it goes what is parked there.
-            self.parked = await load_parked(self._store, self._name)
+        if self.keeper.is_owner:
+            await self.keeper.restore()
+        else:  # what is kept is another's, and with it goes what is parked there
+            await self._restore()
 
     @property
     def _attempt_count_max(self) -> int:

@@ -346,7 +346,10 @@ class Projector(Generic[P]):
         if orders.is_paused is not self._is_paused:
             self._is_paused = orders.is_paused
             self._move(ProjectorState.PAUSED if self._is_paused else ProjectorState.CATCHING_UP)
-        if not self._is_owner or self._is_paused:
+        if not self._is_owner:
+            return
+        if self._is_paused:
+            await self._tell()
             return
         for key, order in orders.orders.items():
             if order.kind is OrderKind.REBUILD:

@@ -226,21 +226,25 @@ def discard(
     found = run(partial(_look, store, name, stream))
     question = f"Leave {parked_line(found)} out of {printable(name)} for good?"
     confirm(question, is_sure=is_sure)
-    outcome, still = run(partial(_discard, store, name, found, wait_seconds))
+    outcome, still = run(partial(leave_out, store, name, found, wait_seconds))
     place = f"{printable(stream)} {found.version}"
     more = "" if still is None else f"; now parked is {parked_line(still)}"
     done = f"{printable(name)}: {place} is left out{more}"
     _report(outcome, done, stream, still, wait_seconds=wait_seconds, as_json=as_json)
 
 
-async def _discard(
+async def leave_out(
     url: str, name: str, meant: ParkedEvent, wait_seconds: float
 ) -> tuple[Outcome, ParkedEvent | None]:
+    """Discard a parked event, and return what became of that, and what holds up its stream then.
+
+    Raises:
+        ClickException: Another event holds up the stream by now, which nobody was asked about.
+    """
     async with open_store(url, read_only=False) as store:
         known = Projections(store)
         found = await _find(known, name, meant.stream_id)
         if found.position != meant.position:
-            # What was asked about is no longer what would be left out.
             raise click.ClickException(
                 f"another event holds up the stream now: {parked_line(found)}; nothing was done"
             )

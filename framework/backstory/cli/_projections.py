@@ -10,6 +10,7 @@ import msgspec
 from backstory._orders import Order, OrderKind, load_orders
 from backstory._parking import ParkedEvent
 from backstory._projections import ProjectionInfo, Projections
+from backstory._registry import ProjectorState
 from backstory.cli._help import EPILOG
 from backstory.cli._order import (
     Outcome,
@@ -27,8 +28,8 @@ from backstory.cli._session import json_option, open_store, run, store_option
 _PARKED_COUNT: Final = 10
 """Parked events that `show` prints."""
 _COLUMNS: Final = (
-    *("projection", "read model", "revision", "checkpoint", "lag", "seconds"),
-    *("paused", "parked", "orders"),
+    *("projection", "state", "position", "lag", "seconds", "parked", "orders"),
+    *("read model", "revision"),
 )
 
 
@@ -53,11 +54,11 @@ def projections() -> None:
 def list_all(*, store: str, as_json: bool) -> None:
     """List the projections that have run on the store, by name.
 
-    A line holds where the read model is, the revision of its class, the last checkpoint and how far
-    the log has gone beyond it, in positions and in seconds since the first event there; whether it
-    is paused; the streams that wait behind an event that could not be handled, and the orders that
-    have not been carried out. A program that runs the projection may be further than its
-    checkpoint, by up to 10,000 positions where the read model is in memory.
+    A line holds what the projector does, as it last noted it (every few seconds; one that was
+    killed notes nothing more); up to where it has come, and how far the log is beyond that, in
+    positions and in seconds since the first event there; the streams that wait behind an event that
+    could not be handled; the orders that have not been carried out; where the read model is, and
+    the revision of its class.
 
     \b
     Examples:
@@ -84,10 +85,17 @@ def _named(info: ProjectionInfo) -> dict[str, Any]:
 
 def _row(info: ProjectionInfo) -> tuple[object, ...]:
     return (
-        *(info.name, _place(info), info.revision, info.position, info.lag),
-        *(round(info.lag_seconds, 1), "paused" if info.is_paused else ""),
-        *(info.parked_count, info.order_count),
+        *(info.name, _state(info), info.position, info.lag, round(info.lag_seconds, 1)),
+        *(info.parked_count, info.order_count, _place(info), info.revision),
     )
+
+
+def _state(info: ProjectionInfo) -> str:
+    state = "unknown" if info.state is None else info.state.value
+    is_pausing = info.state is ProjectorState.PAUSED
+    if info.is_paused == is_pausing:
+        return state
+    return f"{state}, is to {'pause' if info.is_paused else 'go on'}"
 
 
 def _place(info: ProjectionInfo) -> str:
@@ -111,6 +119,8 @@ def show(*, name: str, store: str, as_json: bool) -> None:
         print_json({**_named(info), "orders": orders})
         return
     print_fields(f"projection {info.name}", dict(zip(_COLUMNS[1:], _row(info)[1:], strict=True)))
+    if info.error is not None:
+        print_line(f"error   {printable(info.error)}")
     for order in orders:
         print_line(f"waits   {_order_words(order)}")
     _print_parked(info.name, parked)

@@ -33,6 +33,7 @@ from backstory.testing._store_contract._closing import Closing
 from backstory.testing._store_contract._concurrency import Concurrency, Sharing
 from backstory.testing._store_contract._condition import Conditions
 from backstory.testing._store_contract._filter import Filters
+from backstory.testing._store_contract._progress import Notes, ProgressTogether, ReadModelTables
 from backstory.testing._store_contract._read import Log, Pages, Read, Streams
 from backstory.testing._store_contract._saved_state import Checkpoints, Snapshots
 from backstory.testing._store_contract._subscribe import Subscribe
@@ -53,6 +54,9 @@ __all__ = [
     "Subscribe",
     "Snapshots",
     "Checkpoints",
+    "Notes",
+    "ProgressTogether",
+    "ReadModelTables",
     "Concurrency",
     "Sharing",
     "Closing",
@@ -74,6 +78,9 @@ class StoreContract(
     Subscribe,
     Snapshots,
     Checkpoints,
+    Notes,
+    ProgressTogether,
+    ReadModelTables,
     Concurrency,
     Sharing,
     Closing,

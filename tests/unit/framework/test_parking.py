@@ -322,3 +322,23 @@ async def test_older_file_that_is_only_read_has_no_notes(tmp_path: Path) -> None
         assert await Projections(store).list_all() == []
         async with Backstory(store, projections=[InMemory]) as story:
             assert await read(story, InMemory) == {}
+
+
+async def test_changed_class_meets_what_was_parked_in_its_place(store: EventStore) -> None:
+    BROKEN.add(13)
+    async with Backstory(store, projections=[InMemory]) as story:
+        await count(store, "counter-1", 1, 13, 2)
+        await read(story, InMemory)
+
+    class Mended(Projection, name="steps", revision=2):
+        steps: dict[str, list[int]] = {}
+
+        @on(Counted)
+        def _counted(self, event: Counted, recorded: RecordedEvent) -> None:
+            self.steps.setdefault(recorded.stream_id, []).append(event.by)
+
+    async with Backstory(store, projections=[Mended]) as story:
+        model = await story.read_model(Mended, timeout_seconds=DEADLINE_SECONDS)
+
+        assert model.steps == {"counter-1": [1, 13, 2]}
+        assert await story.projections.parked(Mended) == []

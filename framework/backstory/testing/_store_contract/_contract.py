@@ -84,6 +84,12 @@ def skip_unless_durable(store: EventStore) -> None:
         pytest.skip("capability: durability is MEMORY")
 
 
+def skip_unless_tables(store: EventStore) -> None:
+    """Skip where read models have no tables."""
+    if not store.capabilities.has_tables:
+        pytest.skip("capability: has_tables is False")
+
+
 def skip_unless_multi_process(store: EventStore) -> None:
     """Skip where a log has one store only."""
     if not store.capabilities.is_multi_process:
