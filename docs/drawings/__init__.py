@@ -17,6 +17,7 @@ from drawings.aggregate import draw_aggregate
 from drawings.command import draw_help
 from drawings.door import draw_door
 from drawings.level import draw_levels
+from drawings.projector import draw_projector
 from drawings.state import draw_states
 
 DRAWINGS: Final[dict[str, Callable[..., str]]] = {
@@ -24,6 +25,7 @@ DRAWINGS: Final[dict[str, Callable[..., str]]] = {
     "door": draw_door,
     "help": draw_help,
     "levels": draw_levels,
+    "projector": draw_projector,
     "states": draw_states,
 }
 

@@ -21,10 +21,11 @@ _TASK_STATUSES: Final = ("created", "queued", "started", "blocked", "failed", "c
 
 
 async def print_past(story: Backstory, swarm: str, console: Console, *, store: str) -> None:
-    """Print the middle of a swarm's story, its state there, and a snapshot that is restored."""
+    """Print the middle of a swarm's story, its state there, a snapshot, and the projections."""
     middle = await _print_replay(story, swarm, console)
     await _print_half_way(story, swarm, console, middle)
     await _print_snapshot(story, swarm, console)
+    await _print_projections(story, console)
     await _print_commands(story, swarm, console, store=store, middle=middle)
 
 
@@ -120,6 +121,24 @@ async def _folded(story: Backstory, ledger: Ledger) -> Ledger:
         return await copy.load(Ledger, ledger.id)
 
 
+async def _print_projections(story: Backstory, console: Console) -> None:
+    """Print what `backstory projections list` says, and whether anything could not be handled."""
+    infos = await story.projections.list_all()
+    rows = [
+        (each.name, "" if each.state is None else each.state.value, each.position, each.lag)
+        for each in infos
+    ]
+    columns = ("projection", "state", "#position", "#lag")
+    print_table(console, "The projections", columns, rows)
+    parked = [
+        (each.name, one) for each in infos for one in await story.projections.parked(each.name)
+    ]
+    for name, one in parked:
+        console.print(Text(f"  parked in {name}: {one.stream_id} {one.version}, {one.reason}"))
+    if not parked:
+        console.print("  Nothing is parked: each event could be handled.")
+
+
 async def _print_commands(
     story: Backstory, swarm: str, console: Console, *, store: str, middle: int
 ) -> None:
@@ -130,6 +149,7 @@ async def _print_commands(
         f"{_program()} show tasks --status failed",
         f"{_program()} show swarms --at-position {middle}",
         f"{_program()} log --actor {shlex.quote(member_id(swarm, 'auditor-1'))} --limit 5",
+        f"{_program()} projections list",
         f"{_program()} stream {shlex.quote(stream_id_of(Task.category, task.id))}",
     ]
     console.print(Text("\nAsk on", style="bold"))

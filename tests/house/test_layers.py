@@ -26,7 +26,8 @@ LEVELS = (
     ("_commit", "_subscription", "_causality", "_statistics", "_tables", "_store"),
     # Folders, which do not know each other.
     ("stores", "actors"),
-    ("_context", "_snapshots", "_repository"),
+    ("_context", "_snapshots", "_attempts", "_idempotency", "_execution", "_repository"),
+    ("_aggregate_actor", "_live_aggregates"),
     ("_table_projection", "_fold", "_correlation", "_parking", "_orders", "_registry"),
     ("_generations", "_keeper", "_build", "_pass", "_projector", "_projections"),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.

@@ -2,23 +2,29 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import click
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 from tests.conftest import DEADLINE_SECONDS, new_event
 from tests.integration.process import environment, finish, lines, start
 from tests.integration.projecting import END, Ended, InTables, Stepped
 
-from backstory import ANY, Backstory, Event
+from backstory import ANY, Backstory, Event, ParkedEvent, Projections, ProjectorState
 from backstory.cli._main import backstory as program
+from backstory.cli._parked import leave_out
 from backstory.stores.sqlite import SQLiteStore
+from backstory.stores.sqlite._migrate import migrate
 
 WAIT = ("--wait", str(DEADLINE_SECONDS))
 
@@ -109,6 +115,18 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(program, words)
 
 
+def wait_for_state(state: ProjectorState) -> None:
+    """Wait until the projector has noted a state."""
+
+    async def wait() -> None:
+        async with SQLiteStore("story.db", read_only=True) as store:
+            with anyio.fail_after(DEADLINE_SECONDS):
+                while (await Projections(store).show("steps")).state is not state:
+                    await anyio.lowlevel.checkpoint()
+
+    anyio.run(wait)
+
+
 def line(*words: str) -> str:
     result = call(*words)
     assert result.exit_code == 0, result.output
@@ -178,6 +196,7 @@ def test_retry_succeeds_when_the_handler_is_mended(parking: Program) -> None:
     assert told == "steps: nothing of walk-bad waits any more"
     parking.serves(bad=[1, 13, 2, 3], good=[5])
     assert answers("parked", "list") == []
+    wait_for_state(ProjectorState.LIVE)
     assert answer("projections", "show", "steps")["is_healthy"]
 
 
@@ -210,6 +229,7 @@ def test_paused_projection_folds_nothing_until_it_is_resumed(form: str) -> None:
 
         line("projections", "pause", "steps")
         other.says(lambda said: said["state"] == "paused")
+        wait_for_state(ProjectorState.PAUSED)
         walk("good", 2)
         assert answer("projections", "show", "steps")["is_paused"]
         late = refusal("projections", "rebuild", "steps", "--wait", "0.01")
@@ -237,6 +257,7 @@ def test_order_waits_in_the_store_for_a_program(form: str) -> None:
     walk("bad", 13)
     with running(form) as first:
         first.says(lambda said: said["state"] == "live")
+    assert answer("projections", "show", "steps")["state"] == "stopped"
     mended().touch()
 
     assert line("parked", "retry", "steps", "walk-bad") == (
@@ -265,13 +286,13 @@ async def park(*names: str) -> None:
 
 
 @pytest.fixture
-def _parked(monkeypatch: pytest.MonkeyPatch) -> None:
+def _four_parked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have four streams parked, on a store that no program has open."""
     monkeypatch.setenv("MENDED", "mended")
     anyio.run(park, "a", "b", "c", "d")
 
 
-@pytest.mark.usefixtures("_parked")
+@pytest.mark.usefixtures("_four_parked")
 def test_name_that_is_not_known_is_refused_with_those_that_are() -> None:
     for words in (
         *(("projections", verb, "stairs") for verb in ("show", "pause", "resume", "rebuild")),
@@ -282,7 +303,7 @@ def test_name_that_is_not_known_is_refused_with_those_that_are() -> None:
         assert "known are steps" in refusal(*words)
 
 
-@pytest.mark.usefixtures("_parked")
+@pytest.mark.usefixtures("_four_parked")
 def test_stream_that_is_not_parked_is_refused_with_those_that_are() -> None:
     for words in (
         *(("parked", verb, "steps", "walk-good") for verb in ("show", "retry")),
@@ -293,7 +314,26 @@ def test_stream_that_is_not_parked_is_refused_with_those_that_are() -> None:
         assert "parked are walk-a, walk-b, walk-c and 1 more" in said
 
 
-@pytest.mark.usefixtures("_parked")
+@pytest.mark.usefixtures("_four_parked")
+def test_each_command_gives_its_own_order() -> None:
+    for words in (
+        *(("projections", "reset", "steps", "--yes"), ("projections", "rebuild", "steps")),
+        *(
+            ("parked", "retry", "steps", "walk-a"),
+            ("parked", "discard", "steps", "walk-b", "--yes"),
+        ),
+    ):
+        assert answer(*words)["is_done"] is False
+
+    assert answer("projections", "show", "steps")["orders"] == [
+        {"kind": "reset", "stream_id": None, "position": None},
+        {"kind": "rebuild", "stream_id": None, "position": None},
+        {"kind": "retry", "stream_id": "walk-a", "position": None},
+        {"kind": "discard", "stream_id": "walk-b", "position": 2},
+    ]
+
+
+@pytest.mark.usefixtures("_four_parked")
 def test_what_cannot_be_taken_back_is_not_done_unasked() -> None:
     for words in (
         ("projections", "reset", "steps"),
@@ -306,7 +346,7 @@ def test_what_cannot_be_taken_back_is_not_done_unasked() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
 @pytest.mark.parametrize(("said", "code", "kinds"), [("y", 0, ["discard"]), ("n", 1, [])])
-@pytest.mark.usefixtures("_parked")
+@pytest.mark.usefixtures("_four_parked")
 def test_on_a_terminal_it_asks_first(said: str, code: int, kinds: list[str]) -> None:
     ours, theirs = os.openpty()
     with os.fdopen(ours, "wb", buffering=0) as terminal, os.fdopen(theirs, "rb") as stdin:
@@ -326,7 +366,7 @@ def test_on_a_terminal_it_asks_first(said: str, code: int, kinds: list[str]) -> 
     assert [one["kind"] for one in answer("projections", "show", "steps")["orders"]] == kinds
 
 
-@pytest.mark.usefixtures("_parked")
+@pytest.mark.usefixtures("_four_parked")
 def test_looking_writes_nothing() -> None:
     before = content()
 
@@ -363,3 +403,22 @@ def test_store_on_which_nothing_has_run_has_nothing_to_list() -> None:
 
     assert line("projections", "list") == "no projection has run on this store"
     assert line("parked", "list") == "nothing is parked"
+
+
+def test_store_from_before_there_were_notes_has_nothing_to_list() -> None:
+    with closing(sqlite3.connect("story.db", isolation_level=None)) as db:
+        migrate(db, "story.db", until=3)
+
+    assert line("projections", "list") == "no projection has run on this store"
+    assert line("parked", "list") == "nothing is parked"
+
+
+@pytest.mark.usefixtures("_four_parked")
+def test_event_that_nobody_was_asked_about_is_not_discarded() -> None:
+    asked = msgspec.convert(answers("parked", "list")[0], ParkedEvent)
+    earlier = replace(asked, position=asked.position + 1)
+
+    with pytest.raises(click.ClickException, match="nothing was done"):
+        anyio.run(leave_out, "sqlite:///story.db", "steps", earlier, 0.0)
+
+    assert answer("projections", "show", "steps")["orders"] == []
