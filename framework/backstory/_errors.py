@@ -24,7 +24,7 @@
     │   └── ActorSystemFailedError    an actor failed, and nobody above it went on     · everything was cancelled; cause chained
     └── ProjectionError
         ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
-        └── ProjectionFailedError     a handler raised; the projector has stopped      · mend the handler; cause chained
+        └── ProjectionFailedError     a handler raised, or the store; it has stopped   · mend the cause, which is chained
 
 Three questions decide a class: who is at fault, did anything happen, may I retry? Every error keeps
 what it says as attributes and pickles.
@@ -179,7 +179,8 @@ class CorruptLogError(StoreError):
     """What is stored contradicts itself; stop and look before anything else is written."""
 
     def __init__(self, *, where: str, position: int, reason: str) -> None:
-        super().__init__(f"{where} is damaged at position {position}: {reason}")
+        place = f" at position {position}" if position else ""
+        super().__init__(f"{where} is damaged{place}: {reason}")
         self.where = where
         """The path or table."""
         self.position = position
@@ -301,9 +302,7 @@ class AskTimeoutError(ActorError, TimeoutError):
             if outcome_unknown
             else "the message had not begun and was taken back; ask again"
         )
-        super().__init__(
-            f"actor {actor!r} did not answer within {timeout_seconds:g} s; {outcome}"
-        )
+        super().__init__(f"actor {actor!r} did not answer within {timeout_seconds:g} s; {outcome}")
         self.actor = actor
         """The actor's name."""
         self.timeout_seconds = timeout_seconds
@@ -354,18 +353,21 @@ class ProjectionBehindError(ProjectionError, TimeoutError):
 
 
 class ProjectionFailedError(ProjectionError):
-    """A handler raised; the projector has stopped before that event. The error is the cause."""
+    """A handler raised, or the store did not answer; the projector has stopped before that event.
+
+    The error is the cause.
+    """
 
     def __init__(self, *, projection: str, position: int, event_type: str, reason: str) -> None:
         super().__init__(
             f"projection {projection!r} stopped at position {position} ({event_type!r}): {reason}; "
-            "mend the handler and start again"
+            "mend the cause and start again"
         )
         self.projection = projection
         """The projection's name."""
         self.position = position
-        """The position of the event whose handler raised."""
+        """The position of the event whose handler raised, or up to which the store had answered."""
         self.event_type = event_type
-        """Its type."""
+        """Its type; `the store` where that failed."""
         self.reason = reason
-        """What the handler raised."""
+        """What the handler, or the store, raised."""
