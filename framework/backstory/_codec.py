@@ -7,7 +7,8 @@ with the field's name, before anything is written; so on every store alike. It c
 microsecond for a small event, and gives a copy that shares no list with the caller.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -217,6 +218,37 @@ def parse_metadata(json: bytes, *, event_type: str) -> Metadata:
         return _decoder(Metadata).decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EncodeError(event_type=event_type, field="metadata", reason=str(error)) from error
+
+
+_STRING_OR_BRACKET = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?|[\[\]{}]', re.DOTALL)
+
+
+def check_keys(json: bytes, metadata: Metadata, *, event_type: str) -> None:
+    """Refuse metadata, as JSON, that has a key twice, or one that is written with an escape.
+
+    Who finds events by their metadata, as SQLite does, reads such a text otherwise than a decoder:
+    of two keys it takes the first, and one with an escape it may not know.
+
+    Raises:
+        EncodeError: It has.
+    """
+    if _encoder.encode(metadata) == json:  # nearly always
+        return
+    keys = list(_outer_keys(json))
+    if len(set(keys)) < len(keys) or any(b"\\" in key for key in keys):
+        reason = "must have each key once, and written without escapes"
+        raise EncodeError(event_type=event_type, field="metadata", reason=reason)
+
+
+def _outer_keys(json: bytes) -> Iterator[bytes]:
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(json):
+        if match[0] in b"[{":
+            depth += 1
+        elif match[0] in b"]}":
+            depth -= 1
+        elif depth == 1 and match[2]:
+            yield match[1]
 
 
 def same_json(one: bytes, other: bytes) -> bool:

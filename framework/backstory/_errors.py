@@ -25,7 +25,7 @@
     │   └── ActorSystemFailedError    an actor failed, and nobody above it went on     · everything was cancelled; cause chained
     └── ProjectionError
         ├── ProjectionBehindError     a read model did not reach a position in time    · retry later (a TimeoutError)
-        ├── ProjectionFailedError     a handler raised; the projector has stopped      · mend the handler; cause chained
+        ├── ProjectionFailedError     a handler raised, or the store; it has stopped   · mend the cause, which is chained
         └── TableStatementError       SQL of a read model in tables was refused        · nothing happened; mend the SQL
 
 Three questions decide a class: who is at fault, did anything happen, may I retry? Every error keeps
@@ -197,7 +197,8 @@ class CorruptLogError(StoreError):
     """What is stored contradicts itself; stop and look before anything else is written."""
 
     def __init__(self, *, where: str, position: int, reason: str) -> None:
-        super().__init__(f"{where} is damaged at position {position}: {reason}")
+        place = f" at position {position}" if position else ""
+        super().__init__(f"{where} is damaged{place}: {reason}")
         self.where = where
         """The path or table."""
         self.position = position
@@ -370,21 +371,24 @@ class ProjectionBehindError(ProjectionError, TimeoutError):
 
 
 class ProjectionFailedError(ProjectionError):
-    """A handler raised; the projector has stopped before that event. The error is the cause."""
+    """A handler raised, or the store did not answer; the projector has stopped before that event.
+
+    The error is the cause.
+    """
 
     def __init__(self, *, projection: str, position: int, event_type: str, reason: str) -> None:
         super().__init__(
             f"projection {projection!r} stopped at position {position} ({event_type!r}): {reason}; "
-            "mend the handler and start again"
+            "mend the cause and start again"
         )
         self.projection = projection
         """The projection's name."""
         self.position = position
-        """The position of the event whose handler raised."""
+        """The position of the event whose handler raised, or up to which the store had answered."""
         self.event_type = event_type
-        """Its type."""
+        """Its type; `the store` where that failed."""
         self.reason = reason
-        """What the handler raised."""
+        """What the handler, or the store, raised."""
 
 
 class TableStatementError(ProjectionError):

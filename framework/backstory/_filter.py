@@ -142,12 +142,9 @@ class EventFilter(Struct, frozen=True):
     """The items, of which an event matches one; by default one that every event matches."""
 
     def __post_init__(self) -> None:
-        items: object = self.items
-        if not isinstance(items, tuple) or not all(
-            isinstance(item, FilterItem) for item in cast("tuple[object, ...]", items)
-        ):
+        if not _are_items(self.items):
             reason = "must be a tuple of FilterItem; make a filter with where(…) and join with |"
-            raise InvalidInputError(argument="items", found=shorten(items), reason=reason)
+            raise InvalidInputError(argument="items", found=shorten(self.items), reason=reason)
         if not 0 < len(self.items) <= FILTER_ITEM_COUNT_MAX:
             reason = f"a filter has 1 to {FILTER_ITEM_COUNT_MAX} items"
             raise InvalidInputError(argument="items", found=str(len(self.items)), reason=reason)
@@ -159,6 +156,12 @@ class EventFilter(Struct, frozen=True):
     def __or__(self, other: "EventFilter") -> "EventFilter":
         """Return a filter for the events that one of the two means."""
         return EventFilter(tuple(dict.fromkeys((*self.items, *other.items))))
+
+
+def _are_items(items: object) -> bool:
+    return isinstance(items, tuple) and all(
+        isinstance(item, FilterItem) for item in cast("tuple[object, ...]", items)
+    )
 
 
 EVERY_EVENT: Final = EventFilter()

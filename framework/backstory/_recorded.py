@@ -16,6 +16,7 @@ from msgspec.structs import force_setattr
 from backstory._clock import from_microseconds
 from backstory._codec import (
     check_data,
+    check_keys,
     decode,
     decode_metadata,
     encode,
@@ -43,8 +44,9 @@ class NewEvent(Struct, frozen=True):
     NewEvents.
 
     Raises:
-        EncodeError: Data or metadata is no JSON, or too large or too deep, or this program knows
-            the type and the data does not fit its class.
+        EncodeError: Data or metadata is no JSON, or too large or too deep, or the metadata has a
+            key twice or with an escape, or this program knows the type and the data does not fit
+            its class.
         InvalidInputError: Another part is unfit.
     """
 
@@ -68,6 +70,7 @@ class NewEvent(Struct, frozen=True):
         check_data(self.data_json, event_type=self.type, schema_version=self.schema_version)
         metadata = parse_metadata(self.metadata_json, event_type=self.type)
         check_metadata(metadata)
+        check_keys(self.metadata_json, metadata, event_type=self.type)
         if self.tags != metadata.tags:
             reason = "must be those of the metadata"
             raise InvalidInputError(argument="tags", found=shorten(self.tags), reason=reason)

@@ -738,6 +738,9 @@ class EventStore(ABC):
 
         Of all stores that are open on one log, in whatever process, one owns a name at a time:
         until it is closed, or its process ends.
+
+        Raises:
+            InvalidInputError: It is no possible name of a projection.
         """
 
     @abstractmethod

@@ -65,7 +65,7 @@ def read(golden: Golden) -> Event:
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=str)
-@pytest.mark.fault(26, "T17", store="in_memory", without="the alias of a type that was renamed")
+@pytest.mark.fault(26, "T17", store="in_memory", without="the default of a field that came later")
 def test_stored_event_is_read_as_its_class(golden: Golden) -> None:
     faults.count()
 

@@ -173,7 +173,7 @@ class Watched:
         await settle_down(is_as_before)
 
 
-@pytest.mark.fault(28, "T31", without="@@cancelled_append_happens_once_or_not_at_all")
+@pytest.mark.fault(28, "T31", without="the receipt of a repetition")
 async def test_cancelled_append_happens_once_or_not_at_all(store: EventStore, step: Step) -> None:
     watched = Watched()
 
@@ -194,7 +194,7 @@ async def test_cancelled_append_happens_once_or_not_at_all(store: EventStore, st
     await watched.check()
 
 
-@pytest.mark.fault(28, "T31", without="@@cancelled_commit_of_two_streams_is_whole")
+@pytest.mark.fault(28, "T31", without="the one commit for all streams of an append")
 async def test_cancelled_commit_of_two_streams_is_whole(store: EventStore, step: Step) -> None:
     for at in range(1, WAITS_MAX):
         appends = [StreamAppend(f"{name}-{at}", noted(name), 0) for name in ("one", "two")]
@@ -208,7 +208,7 @@ async def test_cancelled_commit_of_two_streams_is_whole(store: EventStore, step:
         pytest.fail("it never ended undisturbed")
 
 
-@pytest.mark.fault(28, "T31", without="@@cancelled_append_leaves_its_neighbours_alone")
+@pytest.mark.fault(28, "T31", without="the look whether a caller is still there")
 async def test_cancelled_append_leaves_its_neighbours_alone(store: EventStore, step: Step) -> None:
     for at in range(1, WAITS_MAX):
         cancelled: list[bool] = []
@@ -271,7 +271,7 @@ def reads_of(store: EventStore, event: NewEvent) -> dict[str, Operation]:
 
 
 @pytest.mark.parametrize("name", reads_of(STORES["in_memory"](Path(), None), new_event()))
-@pytest.mark.fault(28, "T31", without="@@cancelled_operation_can_be_made_again")
+@pytest.mark.fault(28, "T31", without="the return of a reader whose caller is gone")
 async def test_cancelled_operation_can_be_made_again(
     store: EventStore, step: Step, name: str
 ) -> None:
@@ -293,7 +293,7 @@ async def test_cancelled_operation_can_be_made_again(
     assert (await store.append("task-1", noted("a"), expected_version=1)).last_version == 2
 
 
-@pytest.mark.fault(28, "T31", without="@@cancelled_command_takes_effect_once_or_not")
+@pytest.mark.fault(28, "T31", without="the look for what a key has recorded")
 async def test_cancelled_command_takes_effect_once_or_not(store: EventStore, step: Step) -> None:
     repository = Repository(store)
     expected = 0
@@ -317,7 +317,7 @@ async def test_cancelled_command_takes_effect_once_or_not(store: EventStore, ste
     assert [event.version for event in events] == list(range(1, expected + 1))
 
 
-@pytest.mark.fault(28, "T31", without="@@cancelled_wait_for_the_next_event_loses_none")
+@pytest.mark.fault(28, "T31", without="the wait before an event is taken, and none behind it")
 async def test_cancelled_wait_for_the_next_event_loses_none(store: EventStore, step: Step) -> None:
     async with store.subscribe() as subscription:
         seen: list[str] = []
@@ -373,7 +373,7 @@ async def test_cancelled_while_a_broken_connection_is_closed_leaves_the_turn_fre
 
 
 @pytest.mark.usefixtures("no_threads_left")
-@pytest.mark.fault(28, "T31", without="@@cancelled_opening_leaves_nothing_open")
+@pytest.mark.fault(28, "T31", without="the closing after an opening that was cancelled")
 async def test_cancelled_opening_leaves_nothing_open(tmp_path: Path, step: Step) -> None:
     before = threading.active_count()
 
@@ -394,7 +394,7 @@ async def test_cancelled_opening_leaves_nothing_open(tmp_path: Path, step: Step)
 
 
 @pytest.mark.usefixtures("no_threads_left")
-@pytest.mark.fault(28, "T31", without="@@cancelled_closing_closes_all_the_same")
+@pytest.mark.fault(28, "T31", without="the shield around the closing")
 async def test_cancelled_closing_closes_all_the_same(tmp_path: Path, step: Step) -> None:
     before = threading.active_count()
 
@@ -434,7 +434,7 @@ class Totals(Projection):
 
 
 @pytest.mark.usefixtures("no_threads_left")
-@pytest.mark.fault(28, "T31", without="@@cancelled_program_can_be_run_again")
+@pytest.mark.fault(28, "T31", without="the shield around the closing")
 async def test_cancelled_program_can_be_run_again(tmp_path: Path, step: Step) -> None:
     path = tmp_path / "story.db"
 
@@ -456,7 +456,7 @@ async def test_cancelled_program_can_be_run_again(tmp_path: Path, step: Step) ->
 
 
 @pytest.mark.usefixtures("no_threads_left")
-@pytest.mark.fault(29, without="@@shutdown")
+@pytest.mark.fault(29, without="the wait that outlives the writer's own cancellation")
 async def test_shutdown_of_the_loop_closes_the_store(tmp_path: Path) -> None:
     # As when main returns while a background task holds the store: the loop cancels every task at
     # once, the store's own among them.

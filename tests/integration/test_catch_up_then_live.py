@@ -84,7 +84,7 @@ class Follower:
     ("length", "followers"),
     [(1_500, 20), pytest.param(20_000, 100, marks=pytest.mark.slow)],
 )
-@pytest.mark.fault("T9", without="@@follower")
+@pytest.mark.fault("T9", without="the hand-over at the place that the last page has reached")
 async def test_every_follower_sees_each_event_once_in_order(
     store: EventStore, length: int, followers: int
 ) -> None:
@@ -113,7 +113,7 @@ async def test_every_follower_sees_each_event_once_in_order(
         assert len(follower.seen) >= sum(event.position <= length for event in wanted)
 
 
-@pytest.mark.fault("T9", 34, without="@@stuck")
+@pytest.mark.fault("T9", 34, without="the size of a page")
 async def test_stuck_subscriber_holds_one_page_and_nobody_up(store: EventStore) -> None:
     async with store.subscribe() as stuck, store.subscribe() as other:
         await store.append("hot-1", [new_event()], expected_version=ANY)
@@ -139,7 +139,7 @@ def held_by(subscription: Subscription) -> int:
     return len(events)
 
 
-@pytest.mark.fault("T9", without="@@idle")
+@pytest.mark.fault("T9", without="the wake-up behind an append")
 async def test_follower_of_an_idle_log_is_woken_by_one_append(store: EventStore) -> None:
     async with store.subscribe() as subscription:
         for number in range(1, 100):

@@ -70,7 +70,7 @@ def check_log(log: list[RecordedEvent], written: Written) -> None:
     assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
 
 
-@pytest.mark.fault(10, "T6", without="an expected version is judged")
+@pytest.mark.fault(10, "T6", without="the judgement of expected versions")
 async def test_overlapping_appends_are_dense_and_in_order(store: EventStore) -> None:
     written = Written()
 
@@ -94,7 +94,7 @@ async def test_overlapping_appends_are_dense_and_in_order(store: EventStore) -> 
     assert written.conflicts > 0
 
 
-@pytest.mark.fault(10, "T6", without="an expected version is judged")
+@pytest.mark.fault(10, "T6", without="the judgement of expected versions")
 async def test_one_caller_wins_each_expected_version(store: EventStore) -> None:
     written = Written()
 
@@ -142,7 +142,7 @@ async def test_refusals_are_answered_to_their_own_callers(store: EventStore) -> 
     assert {event.id for event in log[1:]} == {str(n) for n in range(CALLERS) if n % 4 == 3}
 
 
-@pytest.mark.fault(10, "T6", without="a command is tried again after a conflict")
+@pytest.mark.fault(10, "T6", without="the attempt that follows a conflict")
 async def test_commands_at_once_all_take_effect(store: EventStore) -> None:
     repository = Repository(store, attempt_count_max=1_000)
     totals: list[int] = []
@@ -159,7 +159,7 @@ async def test_commands_at_once_all_take_effect(store: EventStore) -> None:
     assert (await repository.load(Counter, "1")).total == CALLERS
 
 
-@pytest.mark.fault(28, "T31", without="a caller that is gone is passed over")
+@pytest.mark.fault(28, "T31", without="the look whether a caller is still there")
 async def test_cancelled_callers_take_nobody_along(store: EventStore) -> None:
     answered: Tally[str] = Tally()
 

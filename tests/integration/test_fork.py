@@ -17,6 +17,27 @@ pytestmark = [
 ]
 
 
+async def test_names_of_a_closed_store_are_free_while_a_forked_child_lives(tmp_path: Path) -> None:
+    path = tmp_path / "story.db"
+    reader, writer = os.pipe()
+    async with SQLiteStore(path) as store:
+        assert await store.try_own("Counts")
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent closes its end
+            os._exit(0)
+
+    async with SQLiteStore(path) as store:
+        is_owned = await store.try_own("Counts")
+    os.close(writer)
+    os.close(reader)
+    _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - it ends at once
+
+    assert is_owned
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
 @pytest.mark.fault(29, without="the look at the process")
 async def test_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> None:
     async with SQLiteStore(tmp_path / "story.db") as store:

@@ -41,7 +41,7 @@ KEPT = [
 REFUSED = ["", "\0", "a\0b", "\ud800", "a\udfff", "x" * 1_000_000, None, 7, b"a", True]
 
 
-@pytest.mark.fault(24, without="@@own")
+@pytest.mark.fault(24, without="the comparison of ids by their bytes")
 async def test_each_id_has_its_own_stream(store: EventStore) -> None:
     for id in KEPT:
         await store.append(f"task-{id}", noted(id), expected_version=0)
@@ -99,7 +99,7 @@ async def test_categories_that_look_alike_are_apart(store: EventStore) -> None:
 
 
 @pytest.mark.parametrize("id", REFUSED, ids=range(len(REFUSED)))
-@pytest.mark.fault(24, without="@@alike")
+@pytest.mark.fault(24, without="the limits of texts")
 async def test_id_is_refused_everywhere_alike(store: EventStore, id: Any) -> None:
     stream_id = f"task-{id}" if isinstance(id, str) else id
     repository = Repository(store)
@@ -143,7 +143,7 @@ VALUES: list[Any] = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
-@pytest.mark.fault(27, "T40", without="@@value")
+@pytest.mark.fault(27, "T40", without="the order of keys that an event came with")
 async def test_value_comes_back_as_it_was(store: EventStore, value: Any) -> None:
     metadata = Metadata(free={"value": value})
     event = new_event(Measured(value=value), metadata=metadata)
@@ -179,7 +179,7 @@ RAW = [
 
 
 @pytest.mark.parametrize(("data_json", "is_kept"), RAW, ids=range(len(RAW)))
-@pytest.mark.fault(27, "T40", without="@@raw")
+@pytest.mark.fault(27, "T40", without="the check of JSON that nobody has encoded")
 async def test_raw_json_is_kept_byte_for_byte_or_refused(
     store: EventStore, data_json: bytes, *, is_kept: bool
 ) -> None:
@@ -196,7 +196,7 @@ async def test_raw_json_is_kept_byte_for_byte_or_refused(
     assert recorded.data_json == data_json
 
 
-@pytest.mark.fault(24, 32, without="@@leaves")
+@pytest.mark.fault(24, 32, without="the one file that holds all streams")
 async def test_no_id_leaves_the_folder_of_the_store(tmp_path: Path) -> None:
     folder = tmp_path / "inside"
     folder.mkdir()
@@ -238,3 +238,11 @@ async def test_both_stores_hold_the_same_bytes(tmp_path: Path) -> None:
             )
 
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "a\0", "x" * 257])
+async def test_name_that_no_projection_can_have_is_owned_by_nobody(
+    store: EventStore, name: str
+) -> None:
+    with pytest.raises(InvalidInputError):
+        await store.try_own(name)

@@ -92,7 +92,7 @@ async def test_same_key_on_another_aggregate_is_another_request(store: EventStor
     assert await scope.execute(Account.deposit, "2", 6) == 6
 
 
-@pytest.mark.fault("T12", without="@@lost")
+@pytest.mark.fault("T12", without="the look for what a key has recorded")
 async def test_lost_answer_is_had_by_asking_again(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +169,7 @@ async def test_same_request_by_another_actor_is_the_same(store: EventStore) -> N
 
 @pytest.mark.parametrize("delay", range(12))
 @pytest.mark.parametrize("rivals", [0, 2])
-@pytest.mark.fault("T12", without="@@once")
+@pytest.mark.fault("T12", without="the look whether a receipt is a repetition's")
 async def test_same_key_at_once_takes_effect_once(
     store: EventStore, delay: int, rivals: int
 ) -> None:
@@ -314,7 +314,7 @@ async def test_same_key_for_two_commands_at_once_has_one_winner() -> None:
 
 
 @pytest.mark.parametrize("requests", [100, pytest.param(10_000, marks=pytest.mark.slow)])
-@pytest.mark.fault("T12", store="in_memory", without="@@shuffled")
+@pytest.mark.fault("T12", store="in_memory", without="the look for what a key has recorded")
 async def test_shuffled_requests_take_effect_once_each(requests: int) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails

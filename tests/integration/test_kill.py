@@ -80,7 +80,7 @@ def fresh_seed() -> int:
     return seed
 
 
-@pytest.mark.fault(2, without="the answer waits for COMMIT")
+@pytest.mark.fault(2, without="answers that wait for COMMIT")
 async def test_acknowledged_appends_outlive_a_killed_writer(tmp_path: Path) -> None:
     path, acknowledged = tmp_path / "story.db", list[dict[str, Any]]()
     seed = fresh_seed()
@@ -95,7 +95,7 @@ async def test_acknowledged_appends_outlive_a_killed_writer(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.fault(2, without="the answer waits for COMMIT")
+@pytest.mark.fault(2, without="answers that wait for COMMIT")
 async def test_twenty_killed_writers_lose_nothing(tmp_path: Path) -> None:
     path, acknowledged = tmp_path / "story.db", list[dict[str, Any]]()
     seed = fresh_seed()
@@ -112,7 +112,7 @@ async def test_twenty_killed_writers_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(STRACE is None, reason="needs strace")
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
-@pytest.mark.fault(1, without="the answer waits for COMMIT")
+@pytest.mark.fault(1, without="answers that wait for COMMIT")
 async def test_kill_at_every_system_call_of_an_append(tmp_path: Path, call: str) -> None:
     ended = False
     calls = 0

@@ -107,7 +107,7 @@ def print_openings(load: Load, verdict: HistoryVerdict) -> None:
     print(verdict.report())  # noqa: T201 - likewise
 
 
-@pytest.mark.fault(2, without="an answer waits for COMMIT")
+@pytest.mark.fault(2, without="answers that wait for COMMIT")
 @pytest.mark.parametrize(
     ("round_count", "append_count"),
     [

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ASYNC240 - the files are small, and nothing else is to go on meanwhile
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from tests.conftest import drain, noted, texts_of
 from tests.faults.account import faults
 
-from backstory import ANY, Backstory, CorruptLogError, StoreUnavailableError
+from backstory import ANY, Backstory, CorruptLogError, Durability, StoreUnavailableError
 from backstory.stores.sqlite import SQLiteStore
 from backstory.stores.sqlite._head import HeadRecord, format_head, read_head
 
@@ -21,13 +22,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "story.db"
 
 
-async def left_behind(path: Path, *texts: str) -> Path:
+async def left_behind(path: Path, *texts: str, buffered: str = "") -> Path:
     """Return a copy of a store as a kill would leave it: its last appends lie in the WAL."""
     folder = path.parent / "left"
     folder.mkdir()
-    async with SQLiteStore(path) as store:
+    async with (
+        SQLiteStore(path) as store,
+        SQLiteStore(path, durability=Durability.BUFFERED) as buffering,
+    ):
         for text in texts:
             await store.append("task-1", noted(text), expected_version=ANY)
+        for text in buffered:
+            await buffering.append("task-1", noted(text), expected_version=ANY)
         for file in path.parent.glob("story.db*"):
             shutil.copy(file, folder / file.name)
     return folder / path.name
@@ -42,7 +48,7 @@ async def test_log_that_is_whole_is_opened(path: Path) -> None:
 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("byte_count", [1, 100, 4_096])
-@pytest.mark.fault(4, without="the head beside the file is compared")
+@pytest.mark.fault(4, without="the head beside the file")
 async def test_tail_that_was_cut_off_is_noticed(
     path: Path, byte_count: int, *, read_only: bool
 ) -> None:
@@ -57,7 +63,7 @@ async def test_tail_that_was_cut_off_is_noticed(
     assert caught.value.position == 8
 
 
-@pytest.mark.fault(5, without="the head beside the file is compared")
+@pytest.mark.fault(5, without="the head beside the file")
 async def test_flipped_bit_in_the_wal_is_noticed(path: Path) -> None:
     left = await left_behind(path, *"abcdefgh")
     wal = left.with_name("story.db-wal")
@@ -71,7 +77,7 @@ async def test_flipped_bit_in_the_wal_is_noticed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["story.db-wal", "story.db"])
-@pytest.mark.fault(4, 33, without="the head beside the file is compared")
+@pytest.mark.fault(4, 33, without="the head beside the file")
 async def test_file_that_is_gone_is_noticed(path: Path, lost: str) -> None:
     left = await left_behind(path, *"abcdefgh")
     left.with_name(lost).unlink()
@@ -138,6 +144,53 @@ async def test_head_is_that_of_the_last_acknowledged_append(path: Path) -> None:
             kept = read_head(path)
             assert kept is not None
             assert kept.position == number
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_buffered_appends_that_a_power_cut_took_alarm_nobody(
+    path: Path, caplog: pytest.LogCaptureFixture, *, read_only: bool
+) -> None:
+    left = await left_behind(path, *"ab", buffered="cd")
+    wal = Path(f"{left}-wal")
+    wal.write_bytes(wal.read_bytes()[:-1])
+    caplog.clear()
+
+    async with SQLiteStore(left, durability=Durability.BUFFERED, read_only=read_only) as store:
+        assert texts_of(await drain(store.read_log())) == ["a", "b", "c"]
+    assert caplog.records == []
+
+
+async def test_synced_appends_that_are_lost_are_noticed_under_buffered_too(path: Path) -> None:
+    left = await left_behind(path, *"abcd")
+    wal = Path(f"{left}-wal")
+    wal.write_bytes(wal.read_bytes()[:-1])
+
+    with pytest.raises(CorruptLogError, match="the log ends at position 3, and 4 was"):
+        await SQLiteStore(left, durability=Durability.BUFFERED).open()
+
+
+async def test_buffered_store_keeps_no_head_and_says_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        async with SQLiteStore(path, durability=Durability.BUFFERED) as store:
+            await store.append("task-1", noted("a"), expected_version=ANY)
+
+    assert read_head(path) is None
+    assert caplog.records == []
+
+
+async def test_file_to_delete_is_named_where_it_lies(path: Path, tmp_path: Path) -> None:
+    other, link = tmp_path / "other.db", tmp_path / "links" / "story.db"
+    for file in (path, other):
+        async with SQLiteStore(file) as store:
+            await store.append("task-1", noted("a"), expected_version=ANY)
+    other.replace(path)
+    link.parent.mkdir()
+    link.symlink_to(path)
+
+    with pytest.raises(CorruptLogError, match=re.escape(f"delete {path}-head")):
+        await SQLiteStore(link).open()
 
 
 async def test_log_that_was_exchanged_is_noticed(path: Path) -> None:

@@ -102,7 +102,7 @@ async def store_old_events(store: EventStore) -> None:
         faults.count()
 
 
-@pytest.mark.fault(26, "T17", without="@@newest")
+@pytest.mark.fault(26, "T17", without="the upcasters in the codec")
 async def test_every_reader_gets_the_newest_shape(store: EventStore) -> None:
     await store_old_events(store)
 
@@ -118,7 +118,7 @@ async def test_every_reader_gets_the_newest_shape(store: EventStore) -> None:
     assert replayed == followed == [Filmed(title=t, seconds=s) for t, s in READ]
 
 
-@pytest.mark.fault(26, "T17", without="@@bytes")
+@pytest.mark.fault(26, "T17", without="the bytes of an event as they came")
 async def test_stored_bytes_stay_as_they_are(store: EventStore) -> None:
     await store_old_events(store)
     async with Backstory(store) as story:
@@ -130,7 +130,7 @@ async def test_stored_bytes_stay_as_they_are(store: EventStore) -> None:
     assert (events[4].type, events[4].schema_version) == ("old:filmed", 3)
 
 
-@pytest.mark.fault(26, "T17", without="@@agree")
+@pytest.mark.fault(26, "T17", without="the upcasters in the codec")
 async def test_snapshot_and_tail_agree_on_old_events(store: EventStore) -> None:
     await store_old_events(store)
     async with Backstory(store) as story:

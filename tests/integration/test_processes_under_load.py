@@ -63,7 +63,7 @@ def print_fairness(went: list[dict[str, Any]], verdict: HistoryVerdict) -> None:
     print(verdict.report())  # noqa: T201 - likewise
 
 
-@pytest.mark.fault(10, without="an expected version is judged; a condition is judged")
+@pytest.mark.fault(10, without="the judgement of expected versions")
 @pytest.mark.parametrize(
     ("process_count", "append_count", "budget_seconds"),
     [

@@ -90,6 +90,7 @@ async def test_whole_store_is_copied_to_the_last_hash(path: Path, target: Path) 
         last_position=EVENT_COUNT,
         keeps_positions=True,
         left_count=0,
+        undigested_count=0,
         cut_streams=[],
         damage=[],
         damage_count=0,
@@ -201,8 +202,24 @@ async def test_store_of_an_older_schema_can_be_salvaged(
     summary = await salvaged(older, target)
 
     assert summary.is_whole
+    assert summary.undigested_count == EVENT_COUNT
     async with SQLiteStore(path) as source, SQLiteStore(target) as copy:
         assert await rows_of(copy) == await rows_of(source)
+
+
+async def test_order_that_no_digest_proves_is_said(
+    path: Path, target: Path, tmp_path: Path
+) -> None:
+    older = tmp_path / "older.db"
+    make_older(path, older, schema=1)
+    with forging(older) as db:
+        swap(db, 10, 11)  # neighbours, of two streams
+
+    summary = await salvaged(older, target)
+
+    assert (summary.event_count, summary.undigested_count) == (EVENT_COUNT, EVENT_COUNT)
+    assert not summary.is_whole
+    assert [damage.what for damage in summary.damage] == [DamageKind.END]
 
 
 async def test_gaps_that_are_right_are_closed_and_said(target: Path) -> None:

@@ -51,7 +51,7 @@ async def snapshot_version(store: EventStore, until: int | None = None) -> int |
     return None if snapshot is None else snapshot.version
 
 
-@pytest.mark.fault("T15", without="@@step")
+@pytest.mark.fault("T15", without="the count since the last snapshot")
 async def test_batches_that_step_over_the_number_still_snapshot(store: EventStore) -> None:
     repository = Repository(store)
     versions: list[int | None] = []
@@ -65,7 +65,7 @@ async def test_batches_that_step_over_the_number_still_snapshot(store: EventStor
     assert versions == [None, None, None, 12, 12, 12, 12, 24]
 
 
-@pytest.mark.fault("T15", without="@@conflicted")
+@pytest.mark.fault("T15", without="the snapshot behind the append")
 async def test_conflicted_append_leaves_no_snapshot(store: EventStore) -> None:
     repository = Repository(store)
     one, other = await repository.load(Kept, "1"), await repository.load(Kept, "1")
@@ -106,7 +106,7 @@ async def test_load_takes_the_newest_snapshot_that_fits(store: EventStore) -> No
         (99, FINGERPRINT, b'{"steps":[100]}'),
     ],
 )
-@pytest.mark.fault(5, "T14", without="@@unfit")
+@pytest.mark.fault(5, "T14", without="the catch of what a damaged snapshot raises")
 async def test_unfit_snapshot_is_ignored(
     store: EventStore, version: int, fingerprint: str, state_json: bytes
 ) -> None:
@@ -149,7 +149,7 @@ def define(*, by: int = 1, **keywords: Any) -> Any:
     return Released
 
 
-@pytest.mark.fault("T14", without="@@revision")
+@pytest.mark.fault("T14", without="the fingerprint of the code")
 async def test_raised_revision_folds_from_the_events_again(store: EventStore) -> None:
     old, new = define(by=1), define(by=10, revision=2)
     repository = Repository(store)
@@ -161,7 +161,7 @@ async def test_raised_revision_folds_from_the_events_again(store: EventStore) ->
     assert await repository.execute(new.count, "1") == 30
 
 
-@pytest.mark.fault("T14", without="@@changed")
+@pytest.mark.fault("T14", without="the fingerprint of the code")
 async def test_changed_handler_folds_from_the_events_again(store: EventStore) -> None:
     old, new = define(by=1), define(by=10)
     repository = Repository(store)
@@ -180,7 +180,9 @@ COMMANDS = st.lists(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(COMMANDS)
-@pytest.mark.fault("T16", store="in_memory", without="@@same")
+@pytest.mark.fault(
+    "T16", store="in_memory", without="the lower bound that leaves out the event of the snapshot"
+)
 async def test_state_is_the_same_with_and_without_snapshots(
     anyio_backend: str, commands: list[list[int] | str]
 ) -> None:

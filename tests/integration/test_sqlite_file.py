@@ -1,8 +1,7 @@
 """What is particular to the SQLite store: its file, its settings, its SQL."""
 
-import functools
+import asyncio
 import hashlib
-import operator
 import os
 import sqlite3
 import stat
@@ -31,6 +30,7 @@ from tests.faults.account import faults
 from backstory import (
     ANY,
     AppendCondition,
+    Batch,
     ConditionConflictError,
     ConfigurationError,
     CorruptLogError,
@@ -122,7 +122,7 @@ async def test_files_are_readable_by_their_owner_only(path: Path) -> None:
 @pytest.mark.parametrize(
     ("durability", "synchronous"), [(Durability.FSYNC, 2), (Durability.BUFFERED, 1)]
 )
-@pytest.mark.fault("T32", without="@@syncs")
+@pytest.mark.fault("T32", without="`synchronous = FULL`")
 async def test_writer_syncs_as_its_durability_says(
     path: Path, durability: Durability, synchronous: int
 ) -> None:
@@ -325,7 +325,7 @@ async def test_chain_and_digest_agree_with_the_rows(path: Path) -> None:
     assert len(rows) == 8
 
 
-@pytest.mark.fault("T32", without="@@position")
+@pytest.mark.fault("T32", without="AUTOINCREMENT")
 async def test_position_of_a_lost_event_is_not_given_again(path: Path) -> None:
     await write_some(path)
     with behind_its_back(path) as db:
@@ -378,7 +378,7 @@ COPY = """
         COPY.format(version="version + 9", event_id="event_id"),
     ],
 )
-@pytest.mark.fault(25, without="@@past")
+@pytest.mark.fault(25, without="the triggers")
 async def test_file_itself_refuses_to_change_the_past(path: Path, change: str) -> None:
     await write_some(path)
 
@@ -494,16 +494,17 @@ VARIABLE_COUNT_MAX = 32_766
 def largest_filter() -> EventFilter:
     """Return a filter that is as large as the limits allow."""
     values = range(FILTER_VALUE_COUNT_MAX)
-    filters = [
-        where(
-            types=[f"t{item}.{value}" for value in values],
-            categories=[f"c{item}.{value}" for value in values],
-            streams=[f"c{item}-{value}" for value in values],
-            tags=[f"t{item}.{value}" for value in range(TAG_COUNT_MAX)],
-        )
-        for item in range(FILTER_ITEM_COUNT_MAX)
+    items = [
+        item
+        for number in range(FILTER_ITEM_COUNT_MAX)
+        for item in where(
+            types=[f"t{number}.{value}" for value in values],
+            categories=[f"c{number}.{value}" for value in values],
+            streams=[f"c{number}-{value}" for value in values],
+            tags=[f"t{number}.{value}" for value in range(TAG_COUNT_MAX)],
+        ).items
     ]
-    return functools.reduce(operator.or_, filters)
+    return EventFilter(tuple(items))
 
 
 def test_largest_filter_is_a_statement_that_every_sqlite_takes() -> None:
@@ -559,6 +560,22 @@ async def test_condition_that_cannot_be_asked_fails_its_own_append_alone(path: P
         assert await store.head() == 2
 
 
+async def test_group_counts_the_bytes_of_metadata_too(path: Path) -> None:
+    metadata = Metadata(free={"text": "x" * 900_000})
+    half = tuple([new_event(metadata=metadata) for _ in range(10)])
+    async with SQLiteStore(path) as store:
+        writer = store._writer  # pyright: ignore[reportPrivateUsage]  # white box
+        assert writer is not None
+        answers = [asyncio.get_running_loop().create_future() for _ in range(3)]
+        queue = writer._queue  # pyright: ignore[reportPrivateUsage]  # likewise
+        for number, answer in enumerate(answers):
+            queue.append((Batch((StreamAppend(f"task-{number}", half, 0),)), answer))
+
+        groups = [writer._take() for _ in range(3)]  # pyright: ignore[reportPrivateUsage]  # likewise
+
+    assert [[answer for _, answer in group] for group in groups] == [[one] for one in answers]
+
+
 async def test_append_that_missed_its_turn_keeps_the_connection(path: Path) -> None:
     async with SQLiteStore(path, busy_timeout_seconds=0.05) as store:
         before = connection_of(store)
@@ -608,7 +625,7 @@ class BrokenClock(ManualClock):
         return super().now()
 
 
-@pytest.mark.fault(30, without="@@inside")
+@pytest.mark.fault(30, without="the answer to those who wait, whatever has failed")
 async def test_failure_inside_the_writer_is_answered_and_passes(path: Path) -> None:
     clock = BrokenClock()
     async with SQLiteStore(path, clock=clock) as store:
@@ -670,7 +687,7 @@ CREATE TRIGGER orphan AFTER INSERT ON events BEGIN INSERT INTO child VALUES (new
 """
 
 
-@pytest.mark.fault(7, "T12", without="@@commitfails")
+@pytest.mark.fault(7, "T12", without="the difference between COMMIT and what is before it")
 async def test_commit_that_fails_is_unknown_and_can_be_repeated(path: Path) -> None:
     events = noted("a", "b")
     async with SQLiteStore(path) as store:
@@ -689,7 +706,7 @@ async def test_commit_that_fails_is_unknown_and_can_be_repeated(path: Path) -> N
         assert texts_of(await drain(store.read_log())) == ["a", "b"]
 
 
-@pytest.mark.fault(7, without="@@before")
+@pytest.mark.fault(7, without="the difference between COMMIT and what is before it")
 async def test_append_that_fails_before_its_commit_did_not_happen(path: Path) -> None:
     async with SQLiteStore(path) as store:
         with behind_its_back(path) as db:

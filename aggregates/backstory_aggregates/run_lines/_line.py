@@ -16,8 +16,6 @@ N_MAX: Final = 2**63 - 1
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
-_KEYS: Final = frozenset({"swarm", "n", "ts", "type", "agent", "task", "key", "data"})
-
 
 class RunLine(Struct, frozen=True, kw_only=True):
     """One thing that happened in a recorded run.

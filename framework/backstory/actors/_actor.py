@@ -188,7 +188,7 @@ class ActorContext(Generic[I]):
         """
         check_seconds("seconds", seconds)
         message = Envelope(self._cell, None, method, args, kwargs)
-        return self._cell.set_timer(message, seconds=seconds, is_periodic=False)
+        return Timer(self._cell.set_alarm(message, seconds=seconds, is_periodic=False))
 
     def every(
         self,
@@ -217,7 +217,7 @@ class ActorContext(Generic[I]):
         """
         check_seconds("seconds", seconds, zero_is_allowed=False)
         message = Envelope(self._cell, None, method, args, kwargs)
-        return self._cell.set_timer(message, seconds=seconds, is_periodic=True)
+        return Timer(self._cell.set_alarm(message, seconds=seconds, is_periodic=True))
 
 
 class Spawning(Home, Protocol):
@@ -268,8 +268,12 @@ def spawn(
         refuses_when_full=overflow is Overflow.REFUSE,
         ask_timeout_seconds=ask_timeout_seconds,
     )
-    cell.begin()
     system.enroll(cell)
+    try:
+        cell.begin()
+    except BaseException:
+        system.dismiss(cell)
+        raise
     return ActorRef(cell)
 
 

@@ -54,7 +54,7 @@ from backstory.actors._mailbox import Mailbox
 from backstory.actors._state import ActorState, Trigger, follow
 from backstory.actors._status import ActorStatus
 from backstory.actors._supervisor import Directive, Restarts, SupervisionPolicy
-from backstory.actors._timer import Timer
+from backstory.actors._timer import Alarm
 from backstory.actors._watch import Termination, Watch
 
 TURN: Final[ContextVar[Envelope | None]] = ContextVar("backstory.actors.turn", default=None)
@@ -80,12 +80,12 @@ class Home(Protocol):
         """Begin a task that runs the cell."""
         ...
 
-    def add_timer(self, timer: Timer) -> None:
-        """Let a timer come when it is due."""
+    def add_alarm(self, alarm: Alarm) -> None:
+        """Let an alarm go off when it is due."""
         ...
 
-    def forget_timer(self) -> None:
-        """Note that a timer was cancelled."""
+    def forget_alarm(self) -> None:
+        """Note that an alarm was cancelled."""
         ...
 
     def dismiss(self, cell: "Cell") -> None:
@@ -108,7 +108,7 @@ class Cell:
         *("home", "name", "parent", "children", "ask_timeout_seconds"),
         *("_make", "_policy", "_mailbox", "_refuses_when_full"),
         *("state", "turn", "_actor", "_is_started", "_is_parting", "_hurry"),
-        *("_escalated", "_restarts", "_timers", "_watches", "watchers"),
+        *("_escalated", "_restarts", "_alarms", "_watches", "watchers"),
         *("stop_error", "_escalates", "_stopped"),
         *("_restart_count", "_handled_count", "_failure_count", "_refused_count"),
         *("_idle_since", "_last_error"),
@@ -145,7 +145,7 @@ class Cell:
         # Most actors never need these, and there may be very many actors.
         self._escalated: deque[Exception] | None = None
         self._restarts: Restarts | None = None
-        self._timers: set[Timer] | None = None
+        self._alarms: set[Alarm] | None = None
         self._watches: dict[Watch, Cell] | None = None
         self.watchers: dict[Watch, None] | None = None
         self.stop_error: Exception | None = None
@@ -395,7 +395,7 @@ class Cell:
         if self.state is ActorState.RUNNING:
             self._move(Trigger.FAILED)
         self._restart_count += 1
-        self._end_timers_and_watches()
+        self._end_alarms_and_watches()
         await self._part_with_children()
         self._escalated = None  # those who failed on the way out have no parent any more
         await self._say_goodbye(error)
@@ -488,7 +488,7 @@ class Cell:
         """Close the mailbox; who stands in line goes."""
         if self.state is not _STOPPING:
             self._move(Trigger.STOPPED)
-        self._end_timers_and_watches()
+        self._end_alarms_and_watches()
         for envelope in self._mailbox.withdraw_all(messages=_no, line=_yes):
             if envelope.settled is None:
                 self._give_up(envelope, reason)
@@ -546,7 +546,7 @@ class Cell:
             self._log_hook(_text(failure))
         finally:
             self._is_parting = False
-            self._end_timers_and_watches()
+            self._end_alarms_and_watches()
 
     def _log_hook(self, reason: str) -> None:
         log.warning("hook.failed", **{ACTOR: self.name, REASON: reason})
@@ -569,37 +569,37 @@ class Cell:
             else:
                 self.parent.escalate(self.stop_error)
 
-    # Timers and watches
+    # Alarms and watches
 
-    def set_timer(self, message: Envelope, *, seconds: float, is_periodic: bool) -> Timer:
+    def set_alarm(self, message: Envelope, *, seconds: float, is_periodic: bool) -> Alarm:
         """Send a message to this actor after some time, or again and again."""
-        timer = Timer(
+        alarm = Alarm(
             message,
-            self._on_timer,
-            self._on_timer_cancelled,
+            self._on_alarm,
+            self._on_alarm_cancelled,
             due_at=anyio.current_time() + seconds,
             interval_seconds=seconds if is_periodic else None,
         )
-        if self._timers is None:
-            self._timers = set()
-        self._timers.add(timer)
-        self.home.add_timer(timer)
-        return timer
+        if self._alarms is None:
+            self._alarms = set()
+        self._alarms.add(alarm)
+        self.home.add_alarm(alarm)
+        return alarm
 
-    def _on_timer(self, timer: Timer) -> None:
-        if not timer.is_active and self._timers is not None:
-            self._timers.discard(timer)
-        if timer.is_active and (self._mailbox.is_full or timer.message.place is Place.MAILBOX):
-            timer.left_out_count += 1
+    def _on_alarm(self, alarm: Alarm) -> None:
+        if not alarm.is_active and self._alarms is not None:
+            self._alarms.discard(alarm)
+        message = alarm.message
+        if alarm.is_active and (self._mailbox.is_full or message.place is Place.MAILBOX):
+            alarm.left_out_count += 1
             self._refused_count += 1
         else:
-            message = timer.message
-            timer.message = self.deliver(message.method, *message.args, **message.kwargs)
+            alarm.message = self.deliver(message.method, *message.args, **message.kwargs)
 
-    def _on_timer_cancelled(self, timer: Timer) -> None:
-        if self._timers is not None:
-            self._timers.discard(timer)
-        self.home.forget_timer()
+    def _on_alarm_cancelled(self, alarm: Alarm) -> None:
+        if self._alarms is not None:
+            self._alarms.discard(alarm)
+        self.home.forget_alarm()
 
     def watch(self, other: "Cell", method: Method) -> None:
         """Send a message to this actor when another one has stopped for good."""
@@ -617,13 +617,13 @@ class Cell:
             del self._watches[watch]
         self.deliver(watch.method, termination)
 
-    def _end_timers_and_watches(self) -> None:
-        for timer in list(self._timers or ()):
-            timer.cancel()
+    def _end_alarms_and_watches(self) -> None:
+        for alarm in list(self._alarms or ()):
+            alarm.cancel()
         for watch, other in (self._watches or {}).items():
             if other.watchers is not None:
                 del other.watchers[watch]
-        self._timers = self._watches = None
+        self._alarms = self._watches = None
 
     # Telling
 

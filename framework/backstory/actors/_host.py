@@ -1,13 +1,13 @@
-"""The host of a system's actors: it has their tasks, their timers, and the last word.
+"""The host of a system's actors: it has their tasks, their alarms, and the last word.
 
 Two task groups. The outer one is the block: the body of `async with` runs in it, so that a system
 that fails can end the body. In it runs one task, the host's, which holds the inner group: the tasks
-of the actors, and one for all timers. The inner group can be cancelled alone, when actors take
+of the actors, and one for all alarms. The inner group can be cancelled alone, when actors take
 longer to stop than they are given, and then the body goes on.
 
     block ─┬─ body
            └─ host ─┬─ actors
-                    └─ timers
+                    └─ alarms
 
 Whatever ends the inner group, the host then buries who was still in it: each actor that was
 cancelled has its hook called, children before their parents. All of that is shielded, and bounded.
@@ -36,7 +36,7 @@ from backstory._errors import ActorSystemFailedError
 from backstory._logging import ACTOR, REASON, log
 from backstory.actors._cell import TURN, Cell
 from backstory.actors._dead_letters import DeadLetters
-from backstory.actors._timer import Timer, Timers
+from backstory.actors._timer import Alarm, Alarms
 
 
 class Host:
@@ -56,8 +56,8 @@ class Host:
         self._variables.run(TURN.set, None)  # the block may be inside an actor of another system
         self._cells: dict[str, Cell] = {}
         self._numbers = count(1)
-        self._timers = Timers()
-        self._times = False
+        self._alarms = Alarms()
+        self._has_alarms = False
         self._block: TaskGroup
         self._tasks: TaskGroup
         self._over = anyio.Event()
@@ -146,16 +146,16 @@ class Host:
     def _start_soon(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         self._tasks.start_soon(run, name=name)
 
-    def add_timer(self, timer: Timer) -> None:
-        """Let a timer come when it is due."""
-        if not self._times:
-            self._times = True
-            self._begin(self._timers.run, "timers")
-        self._timers.add(timer)
+    def add_alarm(self, alarm: Alarm) -> None:
+        """Let an alarm go off when it is due."""
+        if not self._has_alarms:
+            self._has_alarms = True
+            self._begin(self._alarms.run, "alarms")
+        self._alarms.add(alarm)
 
-    def forget_timer(self) -> None:
-        """Note that one of the timers was cancelled."""
-        self._timers.forget()
+    def forget_alarm(self) -> None:
+        """Note that an alarm was cancelled."""
+        self._alarms.forget()
 
     def dismiss(self, cell: Cell) -> None:
         """Forget a cell that has stopped."""

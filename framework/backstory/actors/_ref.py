@@ -145,10 +145,13 @@ class ActorRef(Generic[A_co]):
                     timeout_seconds=seconds,
                     outcome_unknown=question.place is not Place.WITHDRAWN,
                 )
-        if question.error is not None:
+        if question.error is None:
+            answer: R = question.value
+            return answer
+        try:
             raise question.error
-        answer: R = question.value
-        return answer
+        finally:
+            del question  # or it, its error and this frame would keep each other alive
 
     async def stop(self) -> None:
         """Stop the actor, and return when it has stopped.

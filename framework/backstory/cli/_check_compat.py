@@ -1,19 +1,16 @@
 """`backstory check-compat`: whether today's classes still read what is stored."""
 
-import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress
 
 from backstory._aggregate import Aggregate
 from backstory.cli._help import EPILOG
 from backstory.cli._modules import import_classes, import_option
 from backstory.cli._output import print_json, print_line, printable
+from backstory.cli._progress import progress
 from backstory.cli._session import json_option, open_store, run, store_option
 from backstory.operations._compatibility import CompatibilityReport, check_compatibility
 from backstory.operations._folding import AggregateFinding
@@ -70,18 +67,8 @@ def check_compat(
 
 async def _check(url: str, aggregates: Sequence[type[Aggregate]]) -> CompatibilityReport:
     async with open_store(url, read_only=True) as store:
-        with _progress(await store.head()) as advance:
+        with progress("checking", await store.head()) as advance:
             return await check_compatibility(store, aggregates=aggregates, on_progress=advance)
-
-
-@contextmanager
-def _progress(head: int) -> Generator[Callable[[int], None] | None]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("checking", total=head)
-        yield lambda position: progress.update(bar, completed=position)
 
 
 def _print_report(report: CompatibilityReport) -> None:

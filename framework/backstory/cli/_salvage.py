@@ -34,8 +34,8 @@ def salvage(context: click.Context, *, into: str, limit: int, store: str, as_jso
     The copy has the same events with the same ids, streams, versions, times and bytes, and the same
     hashes. The damaged store is only read. Snapshots and checkpoints are caches and are not copied.
     What lies behind the first damage is not copied, whole as it may look; the streams that it
-    belongs to are named, with the last version that the copy has. Exits with 1 when anything is
-    missing.
+    belongs to are named, with the last version that the copy has. Of events from before schema 3 it
+    is said where the order over all streams is not proved. Exits with 1 when anything is missing.
 
     \b
     Examples:
@@ -82,6 +82,11 @@ def _print_summary(summary: Salvage, limit: int) -> None:
         is_all = len(summary.cut_streams) < CUT_STREAM_COUNT_MAX
         print_line(f"and {'' if is_all else 'at least '}{more:,} cut streams more")
     print_line(f"{summary.event_count:,} events saved, up to position {summary.last_position}")
+    if summary.undigested_count and not summary.is_whole:
+        print_line(
+            f"{summary.undigested_count:,} of them are from before schema 3 and have no digest of "
+            "their own: their order over all streams is not proved"
+        )
     if not summary.keeps_positions:
         print_line("the copy has no gaps, so its positions differ from those of the damaged store")
     if summary.left_count:

@@ -1,9 +1,12 @@
 """The good beginning of a damaged store, copied into a new one.
 
 What lies before the first damage is proved: each event by its hash, and their order by the digest.
-It is appended to another store as it was, ids, versions, times and bytes; so each event gets the
-same hash there, and that is compared. What lies behind is not copied, whole as it may look: the
-order of the log is the promise, and what cannot be read hides which streams it belongs to.
+Events from before schema 3 have no digest; what proves their order is the next digest behind them,
+or the head, and when that does not fit they are copied already. So they are counted.
+
+An event is appended to another store as it was, id, version, time and bytes; so it gets the same
+hash there, and that is compared. What lies behind is not copied, whole as it may look: the order of
+the log is the promise, and what cannot be read hides which streams it belongs to.
 """
 
 from collections.abc import Callable
@@ -67,6 +70,9 @@ class Salvage(Struct, frozen=True, kw_only=True):
     the copy has none."""
     left_count: int
     """Events behind the first damage that can still be read, and were not copied."""
+    undigested_count: int
+    """Events in the copy from before schema 3, which have no digest of their own: each is as it was
+    written, and their order is proved only where the copy is whole."""
     cut_streams: list[CutStream]
     """The first 1,000 streams that such events belong to, in the order in which they are cut."""
     damage: list[Damage]
@@ -90,6 +96,9 @@ async def salvage(
     hashes; it is another log all the same, with an incarnation of its own. Snapshots and
     checkpoints are caches, and are not copied. The source is only read. Memory is constant. What
     fails halfway leaves a copy of less; salvage again into another store.
+
+    Of events that were written before schema 3 the order inside each stream is proved, and the
+    order of the streams among each other only where the copy is whole; see `undigested_count`.
 
     Args:
         source: The damaged store, from `inspected()`.
@@ -136,6 +145,7 @@ class _Copy:
         self._last_position = 0
         self._keeps_positions = True
         self._left_count = 0
+        self._undigested_count = 0
         self._cut_streams: dict[str, int] = {}
 
     async def take(self, found: SealedEvent | UnreadableEvents) -> None:
@@ -182,6 +192,7 @@ class _Copy:
                 "make it with clock= the clock that salvage is given"
             )
         self._event_count += len(gathered)
+        self._undigested_count += sum(one.digest is None for one in gathered)
         self._last_position = last.recorded.position
         self._keeps_positions &= self._last_position == position
 
@@ -195,6 +206,7 @@ class _Copy:
             last_position=self._last_position,
             keeps_positions=self._keeps_positions,
             left_count=self._left_count,
+            undigested_count=self._undigested_count,
             cut_streams=[CutStream(*stream) for stream in self._cut_streams.items()],
             damage=damage,
             damage_count=damage_count,

@@ -23,6 +23,7 @@ from backstory._commit import (
 from backstory._errors import StoreClosedError
 from backstory._filter import EVERY_EVENT
 from backstory._ids import split_stream_id
+from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._progress import Note, Progress, SQLValue, TableRows, check_moved
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
@@ -203,8 +204,9 @@ class InMemoryStore(EventStore):
 
     async def try_own(self, name: str) -> bool:
         """Own every name: nobody else has this memory."""
+        check_text("name", name, PROJECTION_NAME_BYTES_MAX)
         await self._yield_point()
-        return bool(name)
+        return True
 
     async def statistics(self) -> StoreStatistics:
         """Return what the store holds, in numbers."""

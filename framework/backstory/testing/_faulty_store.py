@@ -50,12 +50,15 @@ Verb = Literal[
 """What a store can be asked for, by the names of the methods that a store supplies."""
 
 _VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
-_WRITING: Final = frozenset(
+WRITING: Final = frozenset(
     {
         *("commit", "put_snapshot", "drop_snapshots"),
         *("put_progress", "drop_checkpoint", "put_notes"),
     }
 )
+"""The verbs that write, so that without an answer their outcome is unknown."""
+
+_NAME: Final = "the faulty store"
 
 
 class StoreCall(Struct, frozen=True):
@@ -172,7 +175,7 @@ class FaultyStore(EventStore):
         """
 
         async def fail(_call: Callable[[], Awaitable[object]]) -> object:
-            raise _unavailable(verb, "a fault was asked for")
+            raise unavailable(_NAME, verb, "a fault was asked for")
 
         self._add(_Fault(verb, fail, at=at, times=times, probability=probability))
 
@@ -196,7 +199,7 @@ class FaultyStore(EventStore):
 
         async def lose(call: Callable[[], Awaitable[object]]) -> object:
             await call()
-            raise _unavailable(verb, "the answer was lost", is_begun=True)
+            raise unavailable(_NAME, verb, "the answer was lost", is_begun=True)
 
         self._add(_Fault(verb, lose, at=at, times=times, probability=probability))
 
@@ -240,7 +243,7 @@ class FaultyStore(EventStore):
             if is_done:
                 await call()
             self.crash()
-            raise _unavailable(verb, "the store went down", is_begun=True)
+            raise unavailable(_NAME, verb, "the store went down", is_begun=True)
 
         self._add(_Fault(verb, crash, at=at, times=1, probability=1.0))
 
@@ -268,7 +271,7 @@ class FaultyStore(EventStore):
     async def _call(self, verb: Verb, method: Callable[..., Awaitable[T]], *arguments: object) -> T:
         self.calls.append(StoreCall(verb, arguments))
         if self._is_down:
-            raise _unavailable(verb, "the store is down until it is opened again")
+            raise unavailable(_NAME, verb, "the store is down until it is opened again")
         answer: list[T] = []
 
         async def call() -> None:
@@ -283,7 +286,7 @@ class FaultyStore(EventStore):
             finally:
                 self._under_way.discard(scope)
         if scope.cancel_called:
-            raise _unavailable(verb, "the store went down meanwhile", is_begun=True)
+            raise unavailable(_NAME, verb, "the store went down meanwhile", is_begun=True)
         return answer[0]
 
     def _fault(self, verb: Verb) -> _Fault | None:
@@ -292,9 +295,16 @@ class FaultyStore(EventStore):
 
     async def open(self) -> None:
         """Open the store behind; after a crash, close it first and open it again."""
+        await self._open(self._store.open)
+
+    async def open_damaged(self) -> None:
+        """Open the store behind to be looked at, whatever is wrong with it; else as `open`."""
+        await self._open(self._store.open_damaged)
+
+    async def _open(self, begin: Callable[[], Awaitable[None]]) -> None:
         if self._is_down:
             await self._store.aclose()
-        await self._store.open()
+        await begin()
         self._is_down = False
 
     async def aclose(self) -> None:
@@ -396,10 +406,13 @@ class FaultyStore(EventStore):
         return await self._call("query", self._store.query, sql, parameters)
 
 
-def _unavailable(verb: Verb, reason: str, *, is_begun: bool = False) -> StoreUnavailableError:
+def unavailable(
+    store: str, verb: Verb, reason: str, *, is_begun: bool = False
+) -> StoreUnavailableError:
+    """Return the error of a call that fails: of unknown outcome where it writes and has begun."""
     return StoreUnavailableError(
-        store="the faulty store",
+        store=store,
         attempted=verb,
         reason=reason,
-        outcome_unknown=is_begun and verb in _WRITING,
+        outcome_unknown=is_begun and verb in WRITING,
     )

@@ -5,7 +5,8 @@ One that is repeated after a conflict, or after an answer that was lost, is one 
 called several times; it may have happened in any call that was not told that nothing happened.
 
 Where two appends share only some of their ids, each repeats a part of the other. Which of the two
-brought that part nobody can say, so what it expected is not judged then.
+brought that part nobody can say, so what it expected is not judged then. One whose outcome is
+unknown, and whose ids are all there as other appends gave them and not as it did, was refused.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,7 @@ class Appends:
         self._owner_of: dict[str, Append] = {}
         self._shared: set[str] = set()
         self._asked: set[str] = set()
+        self._brought: set[str] = set()
         self.acknowledged_ns: dict[str, int] = {}
         """When each event was first acknowledged, by its id."""
         self.reached: list[tuple[int, int]] = []
@@ -116,6 +118,9 @@ class Appends:
     def judge(self, log: JudgedLog, *, after_position: int) -> None:
         """Hold every append against the log, and every event of the log against the appends."""
         for append in self._appends.values():
+            if append.acknowledged or _doer(append, log) is not None:
+                self._brought.update(append.event_ids)
+        for append in self._appends.values():
             if append.candidates:
                 self._judge_candidate(append, log, after_position)
             else:
@@ -144,10 +149,13 @@ class Appends:
                 what = f"{len(found)} of {len(append.event_ids)} events are there"
                 self._findings.add(Invariant.ATOMIC, what, where=append.candidates[0].where)
             return
+        doer = _doer(append, log)
+        if not acknowledged and doer is None and self._brought.issuperset(append.event_ids):
+            return
         self._judge_content(append, log)
         for call in acknowledged:
             self._judge_receipts(call, found)
-        self._judge_layout(append, found)
+        self._judge_layout(append, doer or append.candidates[0], found)
         if found[0].position > after_position and self._shared.isdisjoint(append.event_ids):
             self._judge_expectations(append, found, log)
 
@@ -169,9 +177,8 @@ class Appends:
             what = f"the receipt says {said}, the log {expected}"
             self._findings.add(Invariant.DURABLE, what, where=call.where)
 
-    def _judge_layout(self, append: Append, found: Sequence[RecordedEvent]) -> None:
+    def _judge_layout(self, append: Append, call: Call, found: Sequence[RecordedEvent]) -> None:
         """Judge that the events lie one behind the other, in the streams they were meant for."""
-        call = append.candidates[0]
         for part, events in _by_part(call, found):
             if stray := [event for event in events if event.stream_id != part.stream_id]:
                 what = f"the event was for stream {part.stream_id!r}"
@@ -251,6 +258,28 @@ def _lower(times: dict[str, int], id: str, at_ns: int) -> None:
 
 def _found(event_ids: Sequence[str], log: JudgedLog) -> Iterator[RecordedEvent]:
     return (log.events[log.place_of[id]] for id in event_ids if id in log.place_of)
+
+
+def _doer(append: Append, log: JudgedLog) -> Call | None:
+    """Return a call of an append that may have brought all of its events as they are, or None."""
+    found = list(_found(append.event_ids, log))
+    if len(found) < len(append.event_ids):
+        return None
+    digests = [log.digests[log.place_of[id]] for id in append.event_ids]
+    return next(
+        (
+            call
+            for call in append.candidates
+            if _digests(call) == digests
+            and all(_lies_in(part.stream_id, events) for part, events in _by_part(call, found))
+        ),
+        None,
+    )
+
+
+def _lies_in(stream_id: str, events: Sequence[RecordedEvent]) -> bool:
+    in_stream = all(event.stream_id == stream_id for event in events)
+    return in_stream and _is_run([event.version for event in events])
 
 
 def _digests(call: Call) -> list[str]:

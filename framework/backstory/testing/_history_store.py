@@ -1,16 +1,18 @@
 """A store that has a witness: what it is asked and what it answers goes into a history.
 
 It stands in front of any other store and changes nothing. A program that is handed one writes its
-history by itself: every append, whoever makes it; every read of the log and every subscription,
-those of projectors too; checkpoints; openings; and errors. Reads of single streams, snapshots and
-statistics are passed on, and only their errors noted.
+history by itself: every append, whoever makes it; every read of the log, in pages or event by
+event, and every subscription, those of projectors too; checkpoints; openings; and errors. Reads of
+single streams, pages with an offset, snapshots and statistics are passed on, and only their errors
+noted. What is read by pages is noted page by page: as handed out counts the whole page.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from backstory._commit import Batch, Receipt
 from backstory._filter import EVERY_EVENT, EventFilter
@@ -20,6 +22,7 @@ from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._store import (
+    EventPage,
     EventStore,
     LogSeal,
     SealedEvent,
@@ -56,7 +59,7 @@ class WitnessedStore(EventStore):
         self._store = store
         self._history = history
 
-    async def read_log(
+    async def read_log_pages(
         self,
         *,
         after_position: int = 0,
@@ -64,24 +67,65 @@ class WitnessedStore(EventStore):
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
-        """Iterate over the events of the whole store; as `EventStore.read_log`."""
-        check_integer("after_position", after_position, least=0)
-        check_filter(where)
-        check_bounds(until_position=until_position, limit=limit)
+    ) -> AsyncIterator[list[RecordedEvent]]:
+        """Iterate over the events of the whole store; as `EventStore.read_log_pages`."""
         read = LogRead(after_position, until_position, where, backward, 0)
-        number = self._history.followed(read, limit=limit, is_live=False)
-        events = super().read_log(
+        number = self._begin(read, limit)
+        pages = super().read_log_pages(
             after_position=after_position,
             until_position=until_position,
             where=where,
             backward=backward,
             limit=limit,
         )
-        async for recorded in events:
-            self._history.received(number, recorded)
-            yield recorded
+        async for events in pages:
+            self._note(number, events)
+            yield events
         self._history.ended(number)
+
+    async def read_log_page(
+        self,
+        *,
+        cursor: int | None = None,
+        offset: int = 0,
+        limit: int = 100,
+        after_position: int = 0,
+        until_position: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        backward: bool = False,
+    ) -> EventPage:
+        """Return one page of the log; as `EventStore.read_log_page`."""
+        read = LogRead(after_position, until_position, where, backward, 0)
+        # What an offset leaves out is nowhere written, so that nothing could be judged.
+        number = None if offset else self._begin(_from_cursor(read, cursor), limit)
+        page = await super().read_log_page(
+            cursor=cursor,
+            offset=offset,
+            limit=limit,
+            after_position=after_position,
+            until_position=until_position,
+            where=where,
+            backward=backward,
+        )
+        if number is not None:
+            self._note(number, page.events)
+            self._history.ended(number)
+        return page
+
+    def _begin(self, read: LogRead, limit: int | None) -> int:
+        """Note that a read begins; return its number.
+
+        Raises:
+            InvalidInputError: Its arguments are outside their limits, and nothing begins.
+        """
+        check_integer("after_position", read.after_position, least=0)
+        check_filter(read.where)
+        check_bounds(until_position=read.until_position, limit=limit)
+        return self._history.followed(read, limit=limit, is_live=False)
+
+    def _note(self, number: int, events: Iterable[RecordedEvent]) -> None:
+        for recorded in events:
+            self._history.received(number, recorded)
 
     @asynccontextmanager
     async def subscribe(
@@ -110,6 +154,10 @@ class WitnessedStore(EventStore):
                 await self._store.aclose()
             raise
         self._history.opened(begun_at_ns, head=head)
+
+    async def open_damaged(self) -> None:
+        """Open the store behind to be looked at; where its log ends proves nothing, as it is."""
+        await self._call("open_damaged", self._store.open_damaged)
 
     async def aclose(self) -> None:
         """Close the store behind."""
@@ -249,3 +297,13 @@ class _WitnessedSubscription(Subscription):
         for recorded in () if page is None else page.events:
             self._history.received(self._number, recorded)
         return page
+
+
+def _from_cursor(read: LogRead, cursor: int | None) -> LogRead:
+    if cursor is None:
+        return read
+    check_integer("cursor", cursor, least=0)
+    if not read.backward:
+        return replace(read, after_position=max(cursor, read.after_position))
+    until = cursor if read.until_position is None else min(cursor, read.until_position)
+    return replace(read, until_position=until)

@@ -16,14 +16,14 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from backstory._commit import Batch, Receipt, StreamAppend
-from backstory._errors import InvalidInputError, StoreUnavailableError
+from backstory._errors import InvalidInputError
 from backstory._limits import check_integer, shorten
 from backstory._progress import Progress
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Snapshot
 from backstory._store import EventStore, StreamRead
 from backstory._subscription import LogRead, Page
-from backstory.testing._faulty_store import FaultyStore, StoreCall, Verb
+from backstory.testing._faulty_store import WRITING, FaultyStore, StoreCall, Verb, unavailable
 from backstory.testing._simulated_loop import SimulatedTask
 
 T = TypeVar("T")
@@ -44,12 +44,7 @@ twice; it returns before there is anything to wake for."""
 
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 
-_WRITING: Final = frozenset(
-    {
-        *("commit", "put_snapshot", "drop_snapshots"),
-        *("put_progress", "drop_checkpoint", "put_notes"),
-    }
-)
+_NAME: Final = "the simulated store"
 _COUNTED: Final = frozenset({"fail", "lose_answer", "crash", "crash_done"})
 _DELAY_EXPONENTS: Final = (-3.0, 0.5)  # from a millisecond to about three seconds
 _FACTORS: Final = (0, 1, 3)
@@ -130,7 +125,7 @@ class FaultSource:
 
     def _draw(self, verb: Verb) -> FaultKind | None:
         # Each draw is made whatever the ones before gave, and whatever the verb is.
-        factor = _WRITING_FACTOR if verb in _WRITING else 1
+        factor = _WRITING_FACTOR if verb in WRITING else 1
         rates = self._rates.items()
         drawn = [kind for kind, rate in rates if self._chance.random() < rate * factor]
         is_second = self._chance.random() < 1 / 2
@@ -153,7 +148,7 @@ def _possible(verb: Verb) -> tuple[FaultKind, ...]:
     """Return what can strike calls of a verb."""
     if verb == "wait_beyond":
         return ("crash", "delay", "delay_answer", "wake_early")
-    if verb not in _WRITING:
+    if verb not in WRITING:
         return ("fail", "crash", "delay", "delay_answer")
     unfit = {"wake_early"} if verb == "commit" else {"wake_early", "double"}
     return tuple(kind for kind in FAULT_KINDS if kind not in unfit)
@@ -244,7 +239,7 @@ class SimulatedStore(FaultyStore):
         if call.fault == "delay":
             await anyio.sleep(self._source.delay_seconds(call.number))
         if call.fault == "fail":
-            raise _unavailable(call.verb, "a fault of the simulation")
+            raise unavailable(_NAME, call.verb, "a fault of the simulation")
         if call.fault == "crash":
             await self._crash(call.verb)
         answer = await self._act(call, method)
@@ -253,7 +248,7 @@ class SimulatedStore(FaultyStore):
         if call.fault == "crash_done":
             await self._crash(call.verb)
         if call.fault == "lose_answer":
-            raise _unavailable(call.verb, "the answer was lost", outcome_unknown=True)
+            raise unavailable(_NAME, call.verb, "the answer was lost", is_begun=True)
         if call.fault == "delay_answer":
             await anyio.sleep(self._source.delay_seconds(call.number))
         await anyio.lowlevel.checkpoint()
@@ -276,7 +271,7 @@ class SimulatedStore(FaultyStore):
 async def _wait_for_the_end(verb: Verb) -> Never:
     """Be cancelled with the life; where that is shielded off, fail."""
     await anyio.sleep(1)
-    raise _unavailable(verb, "the program has crashed", outcome_unknown=True)
+    raise unavailable(_NAME, verb, "the program has crashed", is_begun=True)
 
 
 class _Call:
@@ -356,14 +351,3 @@ _IN_SHORT: Final[Mapping[type, Callable[[Any], str]]] = {
 def _in_short(value: Any) -> str:
     """Return what a call was given, or has answered, in a few words."""
     return _IN_SHORT.get(value.__class__, shorten)(value)
-
-
-def _unavailable(
-    verb: Verb, reason: str, *, outcome_unknown: bool = False
-) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        store="the simulated store",
-        attempted=verb,
-        reason=reason,
-        outcome_unknown=outcome_unknown and verb in _WRITING,
-    )

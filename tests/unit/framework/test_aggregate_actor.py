@@ -336,7 +336,9 @@ async def test_stream_that_has_become_shorter_is_loaded_again(store: FaultyStore
     await restored_to.open()
     async with restored, Backstory(restored) as story:
         restored.behind = store
-        await store.append("counter-1", [new_event(Counted()) for _ in range(3)], expected_version=0)
+        await store.append(
+            "counter-1", [new_event(Counted()) for _ in range(3)], expected_version=0
+        )
         assert await story.execute(Counter.look, "1") == 3
 
         restored.behind = restored_to
@@ -563,12 +565,11 @@ async def test_block_does_not_wait_for_ever_for_a_command(store: FaultyStore) ->
         except (StoreUnavailableError, StoreClosedError) as error:
             refused.append(type(error))
 
-    async with anyio.create_task_group() as group:
-        async with Backstory(store) as story:
-            group.start_soon(ask)
-            await delay.wait_reached()
-            group.start_soon(ask)
-            await anyio.wait_all_tasks_blocked()
+    async with anyio.create_task_group() as group, Backstory(store) as story:
+        group.start_soon(ask)
+        await delay.wait_reached()
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
 
     assert set(refused) == {StoreUnavailableError, StoreClosedError}
     assert running() == outside
@@ -663,7 +664,7 @@ async def test_no_timer_runs_while_nothing_is_live(store: FaultyStore) -> None:
         loop = asyncio.get_running_loop()
 
         gc.collect()
-        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]  # noqa: SLF001 - what nothing else tells
+        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
 
 
 async def test_no_command_is_lost_to_an_aggregate_that_leaves(store: FaultyStore) -> None:

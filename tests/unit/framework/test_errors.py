@@ -6,10 +6,12 @@ import pytest
 
 from backstory import (
     BackstoryError,
+    CorruptLogError,
     DomainError,
     DuplicateEventError,
     InvalidInputError,
     ProjectionBehindError,
+    ProjectionFailedError,
     StoreError,
     StoreUnavailableError,
     VersionConflictError,
@@ -32,6 +34,23 @@ def test_conflict_says_what_was_found_and_what_to_do() -> None:
 
     assert str(error) == "stream 'task-1' is at version 9, expected 7; reload and decide again"
     assert (error.stream_id, error.expected_version, error.actual_version) == ("task-1", 7, 9)
+
+
+def test_damage_names_its_position_where_it_is_known() -> None:
+    known = CorruptLogError(where="sqlite:///a.db", position=7, reason="a gap")
+    unknown = CorruptLogError(where="sqlite:///a.db", position=0, reason="a torn page")
+
+    assert str(known) == "sqlite:///a.db is damaged at position 7: a gap"
+    assert str(unknown) == "sqlite:///a.db is damaged: a torn page"
+
+
+def test_failed_projection_blames_nobody_but_the_cause() -> None:
+    error = ProjectionFailedError(
+        projection="Sum", position=7, event_type="the store", reason="StoreUnavailableError: full"
+    )
+
+    assert "handler" not in str(error)
+    assert str(error).endswith("StoreUnavailableError: full; mend the cause and start again")
 
 
 def test_bad_input_is_a_value_error_too() -> None:

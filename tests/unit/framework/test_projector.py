@@ -150,7 +150,7 @@ async def test_checkpoint_moves_over_events_that_do_not_match(store: EventStore)
         {"model_json": b'{"total":"many"}'},
     ],
 )
-@pytest.mark.fault(5, "T14", without="the checks of a checkpoint")
+@pytest.mark.fault(5, "T14", without="the fingerprint of the code")
 async def test_unfit_checkpoint_is_ignored(store: EventStore, unfit: dict[str, Any]) -> None:
     position = await count(store, 1, 2)
     kept: dict[str, Any] = {

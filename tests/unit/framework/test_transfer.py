@@ -253,7 +253,7 @@ async def test_line_with_metadata_that_could_be_read_in_two_ways_is_refused() ->
     doubled = doubled.replace(b'"bob",}', b'"bob"}')
 
     async with InMemoryStore() as store:
-        with pytest.raises(BadEventLineError, match="line 1: .*each key once"):
+        with pytest.raises(BadEventLineError, match=r"line 1: .*each key once"):
             await import_events(store, [doubled])
 
 

@@ -1,6 +1,7 @@
 """A history holds what a client asked for and was told, whatever becomes of the client."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -21,8 +22,17 @@ from backstory import (
     on,
     where,
 )
+from backstory.operations import inspected
 from backstory.stores.in_memory import InMemoryStore
-from backstory.testing import FaultyStore, History, HistoryWriter, WitnessedStore, read_history
+from backstory.stores.sqlite import SQLiteStore
+from backstory.testing import (
+    FaultyStore,
+    History,
+    HistoryWriter,
+    WitnessedStore,
+    check_history,
+    read_history,
+)
 from backstory.testing._history import (
     Answered,
     Checkpointed,
@@ -211,6 +221,45 @@ async def test_program_over_a_witnessed_store_writes_its_checkpoints(tmp_path: P
         '{"total":1}',
         '{"total":2}',
     ]
+
+
+async def test_replays_read_models_and_pages_are_written_down(tmp_path: Path) -> None:
+    path, inner = tmp_path / "one.jsonl", InMemoryStore()
+    with HistoryWriter(path) as history:
+        async with WitnessedStore(inner, history) as store, Backstory(store) as story:
+            await store.append(
+                "counter-1", [new_event(Counted()) for _ in range(5)], expected_version=ANY
+            )
+            await drain(story.replay(after_position=3))
+            await story.read_model(Sum, at_position=2)
+            first = await store.read_log_page(limit=2, backward=True)
+            await store.read_log_page(cursor=first.cursor, limit=2, backward=True)
+            await store.read_log_page(offset=3)
+
+            read = read_history(path)
+            verdict = await check_history(inner, [read])
+
+    verdict.check()
+    assert (verdict.judged.read_count, verdict.judged.received_count) == (4, 2 + 2 + 2 + 2)
+    positions = [line.position for line in read.lines if isinstance(line, Received)]
+    assert positions == [4, 5, 1, 2, 5, 4, 3, 2]
+
+
+@pytest.mark.parametrize("wrap", [FaultyStore, "witness"])
+async def test_damaged_store_is_opened_as_such_behind_another(tmp_path: Path, wrap: Any) -> None:
+    path = tmp_path / "story.db"
+    async with SQLiteStore(path) as store:
+        await store.append("note-1", noted("a", "b"), expected_version=0)
+    shorter = tmp_path / "shorter.db"
+    async with SQLiteStore(shorter) as store:
+        await store.append("note-1", noted("a"), expected_version=0)
+    shorter.replace(path)
+    damaged = SQLiteStore(path, read_only=True)
+
+    with HistoryWriter(tmp_path / "one.jsonl") as history:
+        in_front = WitnessedStore(damaged, history) if wrap == "witness" else wrap(damaged)
+        async with inspected(in_front) as store:
+            assert await store.head() == 1
 
 
 async def test_everything_else_is_passed_on(tmp_path: Path) -> None:

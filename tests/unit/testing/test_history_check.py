@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from anyio import CancelScope
 from msgspec.structs import replace
 from tests.conftest import Counted, Noted, drain, new_event, noted
 
@@ -602,6 +603,72 @@ async def test_appends_that_share_a_part_are_judged_by_their_parts(tmp_path: Pat
 
     verdict.check()
     assert verdict.judged.ok_count == 3
+
+
+async def verdict_behind_unknown(path: Path, appends: list[StreamAppend]) -> HistoryVerdict:
+    """Return the verdict where an append is of unknown outcome, and shares ids with another."""
+    inner = InMemoryStore()
+    with HistoryWriter(path) as history:
+        async with WitnessedStore(inner, history) as store:
+            await store.append("note-1", [SHARED, OTHER], expected_version=0)
+            with CancelScope() as scope:
+                scope.cancel()
+                await store.append_many(appends)
+            return await check_history(inner, [read_history(path)])
+
+
+SHARED, OTHER = noted("a", "b")
+
+
+@pytest.mark.parametrize(
+    "appends",
+    [
+        [StreamAppend("note-2", [replace(SHARED, data_json=b'{"text":"x"}')], 0)],
+        [StreamAppend("note-2", [SHARED], 0)],
+        [StreamAppend("note-1", [OTHER, SHARED], 0)],
+    ],
+    ids=["other content", "another stream", "another order"],
+)
+async def test_unknown_append_of_ids_that_another_one_brought_was_refused(
+    tmp_path: Path, appends: list[StreamAppend]
+) -> None:
+    verdict = await verdict_behind_unknown(tmp_path / "one.jsonl", appends)
+
+    verdict.check()
+    assert (verdict.judged.ok_count, verdict.judged.unknown_count) == (1, 1)
+
+
+async def test_changed_content_of_unknown_appends_is_found_all_the_same(tmp_path: Path) -> None:
+    path, inner = tmp_path / "one.jsonl", InMemoryStore()
+    one, other = (replace(SHARED, data_json=data) for data in (b'{"text":"x"}', b'{"text":"y"}'))
+    with HistoryWriter(path) as history:
+        async with WitnessedStore(inner, history) as store:
+            for stream_id, event in (("note-1", one), ("note-2", other)):
+                with CancelScope() as scope:
+                    scope.cancel()
+                    await store.append(stream_id, [event], expected_version=0)
+            await inner.append("note-1", [SHARED], expected_version=0)  # as neither gave it
+
+            verdict = await check_history(inner, [read_history(path)])
+
+    assert {finding.invariant for finding in verdict.findings} == {Invariant.DURABLE}
+
+
+async def test_unknown_append_that_was_made_to_two_streams_is_judged_by_the_one(
+    tmp_path: Path,
+) -> None:
+    path, inner = tmp_path / "one.jsonl", InMemoryStore()
+    with HistoryWriter(path) as history:
+        async with WitnessedStore(inner, history) as store:
+            for stream_id in ("note-1", "note-2"):
+                with CancelScope() as scope:
+                    scope.cancel()
+                    await store.append(stream_id, [SHARED], expected_version=0)
+            await inner.append("note-2", [SHARED], expected_version=0)  # as the second call gave it
+
+            verdict = await check_history(inner, [read_history(path)])
+
+    verdict.check()
 
 
 async def test_repetition_of_what_was_there_before_is_judged_by_its_receipt(

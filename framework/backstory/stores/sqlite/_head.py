@@ -6,8 +6,10 @@ the head is written into a small file of its own. When the store is opened, the 
 least as far.
 
 The file is not synced. After a power cut it may be behind the log, which alarms nobody; it is never
-ahead of what was acknowledged, since it is written after the commit has been synced. It is written
-by whoever has the turn to write, so it never goes back.
+ahead of what a power cut leaves, since it is written after the commit has been synced. So a store
+that does not sync its commits (`durability=buffered`) leaves the file as it is: it promises less,
+and a file that went ahead of its log would refuse it after every power cut. The file is written by
+whoever has the turn to write, so it never goes back.
 
 The record is one line of text, always of the same length:
 
@@ -94,13 +96,14 @@ def _check(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:_CHECK_LENGTH]
 
 
-def check_head(kept: HeadRecord, incarnation: str, log: LogHead, *, store: str) -> None:
+def check_head(kept: HeadRecord, incarnation: str, log: LogHead, *, path: Path, store: str) -> None:
     """Refuse a log that is not what was acknowledged, or does not reach as far.
 
     Args:
         kept: What was kept, read before the log's own head.
         incarnation: The log's; empty where there is none.
         log: Where the log ends.
+        path: The file that the record lies beside.
         store: The store's name, for messages.
 
     Raises:
@@ -124,5 +127,5 @@ def check_head(kept: HeadRecord, incarnation: str, log: LogHead, *, store: str) 
         where=store,
         position=min(log.position + 1, kept.position),
         reason=f"{reason}. Where that is meant, as with an older backup that was put back, delete "
-        f"{store.removeprefix('sqlite:///')}-head",
+        f"{path}-head",
     )

@@ -1,14 +1,15 @@
 """Who owns a name, such as a projection's: one store at a time, over all processes on a file.
 
 A name is owned by a lock on a file of its own, beside the database. The lock goes with its process:
-when the owner is killed, the next one who asks has it.
+when the owner is killed, the next one who asks has it. A forked child has a part in it for as long
+as it lives; so who closes lets go of the lock itself, and not only of the file.
 """
 
 import hashlib
 import os
 from pathlib import Path
 
-from filelock import lock_descriptor
+from filelock import lock_descriptor, unlock_descriptor
 
 from backstory.stores.sqlite._turn import open_beside
 
@@ -41,5 +42,6 @@ class Ownership:
     def close(self) -> None:
         """Own nothing any more."""
         for descriptor in self._descriptors.values():
+            unlock_descriptor(descriptor)
             os.close(descriptor)
         self._descriptors.clear()

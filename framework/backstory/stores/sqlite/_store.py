@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from backstory._clock import Clock, SystemClock
 from backstory._commit import EMPTY_LOG, Batch, Durability, LogHead, Receipt
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
+from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._logging import POSITION, REASON, log
 from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
@@ -224,7 +225,7 @@ class SQLiteStore(EventStore):
             self._turn = WriteTurn(
                 self._path, store=self._name, timeout_seconds=self._busy_timeout_seconds
             )
-            self._head_file = HeadFile(self._path)
+            self._head_file = HeadFile(self._path) if self._keeps_head else None
         except OSError as error:
             raise StoreUnavailableError(
                 store=self._name, attempted="open the files beside it", reason=str(error)
@@ -236,7 +237,7 @@ class SQLiteStore(EventStore):
             clock=self._clock,
             durability=self._durability,
             turn=self._turn,
-            written=partial(self._keep_head, self._head_file),
+            written=self._keep_head,
             sync=self._sync,
             committed=self._watch.saw,
         )
@@ -248,11 +249,17 @@ class SQLiteStore(EventStore):
 
     def _check_no_log(self) -> None:
         if (kept := read_head(self._path)) is not None:
-            check_head(kept, "", EMPTY_LOG, store=self._name)
+            check_head(kept, "", EMPTY_LOG, path=self._path, store=self._name)
 
-    def _keep_head(self, file: HeadFile, log_head: LogHead) -> None:
+    @property
+    def _keeps_head(self) -> bool:
+        return self._durability is Durability.FSYNC
+
+    def _keep_head(self, log_head: LogHead) -> None:
+        if self._head_file is None:
+            return
         try:
-            file.write(HeadRecord(self._incarnation, log_head.position, log_head.digest))
+            self._head_file.write(HeadRecord(self._incarnation, log_head.position, log_head.digest))
         except OSError as error:
             # The events are committed and synced; only a loss of them later could go unnoticed.
             log.warning("head.unwritten", **{REASON: str(error)})
@@ -262,8 +269,8 @@ class SQLiteStore(EventStore):
         kept = read_head(self._path)  # first: the log only grows meanwhile
         seal = _read_log(db)
         if kept is not None:
-            check_head(kept, seal.incarnation, seal.head, store=self._name)
-        elif seal.head.position:
+            check_head(kept, seal.incarnation, seal.head, path=self._path, store=self._name)
+        elif seal.head.position and self._keeps_head:
             log.warning("head.missing", **{POSITION: seal.head.position})
         return seal.incarnation
 
@@ -440,6 +447,7 @@ class SQLiteStore(EventStore):
 
     async def try_own(self, name: str) -> bool:
         """Own a name by a lock on a file of its own."""
+        check_text("name", name, PROJECTION_NAME_BYTES_MAX)
         self._check_open()
         try:
             return False if self._owned is None else self._owned.take(name)

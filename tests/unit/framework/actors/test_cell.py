@@ -214,9 +214,10 @@ async def test_factory_that_fails_at_once_spawns_nothing(system: ActorSystem) ->
         raise ValueError("out of scribes")
 
     with pytest.raises(ValueError, match="out of scribes"):
-        system.spawn(make)
+        system.spawn(make, name="scribe")
 
     assert system.actors() == []
+    assert system.spawn(Scribe, name="scribe").name == "scribe"
 
 
 async def test_stop_directive_leaves_dead_letters_and_refuses_who_asks(

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from functools import partial
 
 import anyio
 import pytest
@@ -122,9 +121,12 @@ async def test_who_waits_for_room_has_it_first_come_first_served(
 ) -> None:
     gate = await hold(scribe)
 
+    async def tell(text: str) -> None:
+        await scribe.tell(Scribe.write, text)
+
     async with anyio.create_task_group() as senders:
         for text in "abcdef":
-            senders.start_soon(partial(scribe.tell, Scribe.write, text))
+            senders.start_soon(tell, text)
             await anyio.wait_all_tasks_blocked()
         gate.opened.set()
     await scribe.ask(Scribe.write, "end")
@@ -333,6 +335,21 @@ async def test_actor_does_not_wait_for_room_in_its_own_mailbox(system: ActorSyst
 
     with pytest.raises(MailboxFullError):
         await scribe.ask(tell_twice)
+
+
+async def test_one_message_at_a_time_whatever_it_waits_for(system: ActorSystem) -> None:
+    async def take_note_of_length(actor: Scribe) -> None:
+        length = len(actor.entries)
+        await anyio.sleep(1)
+        actor.entries.append(str(length))
+
+    entries: list[str] = []
+    scribe = system.spawn(lambda: Scribe(entries))
+    async with anyio.create_task_group() as askers:
+        for _ in range(10):
+            askers.start_soon(scribe.ask, take_note_of_length)
+
+    assert entries == [str(number) for number in range(10)]
 
 
 async def test_stopped_actor_takes_no_messages(scribe: ActorRef[Scribe]) -> None:

@@ -207,7 +207,7 @@ async def test_what_is_not_done_within_the_grace_is_cancelled_and_dead() -> None
         await system.stop()
 
         assert anyio.current_time() - before == 5.0
-        assert not running() & {"scribe", "timers"}
+        assert not running() & {"scribe", "alarms"}
     assert entries == ["started", "stopped with ActorStoppedError"]
     assert [(letter.message.args[0], letter.reason) for letter in system.dead_letters] == [
         ("stuck", "cancelled while it was handled"),
