@@ -1,6 +1,6 @@
 """Folding the log into a read model, where somebody wants one for himself and nothing is kept."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from backstory._errors import ConfigurationError, ProjectionFailedError
 from backstory._filter import EventFilter, FilterItem
@@ -8,10 +8,24 @@ from backstory._handlers import UNKNOWN
 from backstory._projection import Projection, project
 from backstory._recorded import RecordedEvent
 from backstory._store import EventStore
-from backstory._table_projection import TableProjection, bind, changes_of, creation, showing
+from backstory._table_projection import (
+    Binding,
+    TableProjection,
+    bind,
+    changes_of,
+    creation,
+    showing,
+)
 from backstory._tables import Tables
 
 P = TypeVar("P", bound=Projection)
+
+
+class OwnTables(NamedTuple):
+    """Tables that a read model has for itself, in memory."""
+
+    tables: Tables
+    binding: Binding
 
 
 def wanted(projection: type[Projection]) -> EventFilter:
@@ -42,41 +56,40 @@ async def fold_log(
         StoreError: The store did not answer.
     """
     model = projection()
-    tables = _own_tables(model)
+    own = _own_tables(model)
     pages = store.read_log_pages(
         after_position=after_position, until_position=until_position, where=wanted(projection)
     )
     async for events in pages:
         for recorded in events:
-            fold(model, recorded, tables)
+            fold(model, recorded, own)
     return model
 
 
-def _own_tables(model: Projection) -> Tables | None:
+def _own_tables(model: Projection) -> OwnTables | None:
     if not isinstance(model, TableProjection):
         return None
     cls, tables = type(model), Tables()
     tables.change(creation(cls, 0))
     tables.change(showing(cls.projection_name, cls.tables, 0))
-    bind(model, tables.answer)
-    return tables
+    return OwnTables(tables, bind(model, tables.answer))
 
 
-def fold(model: Projection, recorded: RecordedEvent, tables: Tables | None = None) -> None:
+def fold(model: Projection, recorded: RecordedEvent, own: OwnTables | None = None) -> None:
     """Fold one event into a read model, or into its own tables.
 
     Raises:
         ProjectionFailedError: The handler raised, or the event cannot be decoded.
         ConfigurationError: It is a read model in tables, and has none of its own.
     """
-    if isinstance(model, TableProjection) and tables is None:
+    if isinstance(model, TableProjection) and own is None:
         raise ConfigurationError(
             f"{model.projection_name!r} keeps its read model in tables; register it, or fold the "
             "log with fold_log"
         )
     try:
-        if isinstance(model, TableProjection) and tables is not None:
-            tables.change(changes_of(model, recorded, 0))
+        if isinstance(model, TableProjection) and own is not None:
+            own.tables.change(changes_of(model, recorded, own.binding, 0))
         else:
             project(model, recorded)
     except Exception as error:

@@ -178,7 +178,7 @@ class TableKeeper(Keeper[TP]):
         super().__init__(store, projection, name)
         self.generation = generation
         self.model = projection()
-        bind(self.model, store.query)
+        self._binding = bind(self.model, store.query)
         self._changes: list[TableChange] = []
 
     @property
@@ -197,7 +197,7 @@ class TableKeeper(Keeper[TP]):
 
     def fold(self, recorded: RecordedEvent) -> None:
         """Ask the handler what the event changes."""
-        self._changes += changes_of(self.model, recorded, self.generation.number)
+        self._changes += changes_of(self.model, recorded, self._binding, self.generation.number)
 
     async def keep(self, notes: Sequence[Note] = ()) -> None:
         """Run what the events change, and keep the position, in one transaction."""

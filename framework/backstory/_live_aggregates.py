@@ -81,12 +81,11 @@ class LiveAggregates:
         self._system = ActorSystem()
         self._sweeper = _Sweeper(self)
         self._is_sweeping = False
-        self._is_closing = False
 
     async def __aenter__(self) -> Self:
         self._system = ActorSystem()
         await self._system.__aenter__()
-        self._is_sweeping = self._is_closing = False
+        self._is_sweeping = False
         # No stream has this name: it has no dash.
         self._system.spawn(lambda: self._sweeper, name="sweeper", supervision=_GO_ON)
         return self
@@ -98,7 +97,6 @@ class LiveAggregates:
         traceback: TracebackType | None,
     ) -> None:
         """Let the commands end that were asked for, within the system's grace, and no others."""
-        self._is_closing = True
         await self._system.__aexit__(exc_type, exc, traceback)
         self._live.clear()
 
@@ -113,20 +111,21 @@ class LiveAggregates:
             Exception: Whatever the execution raises.
         """
         while True:
+            live = self._find(execution.stream_id)
             try:
-                ref = self._find(execution.stream_id)
-                return await ref.ask(AggregateActor.execute, execution)
+                return await live.ref.ask(AggregateActor.execute, execution)
             except CommandFailedError as failure:
                 error = failure.error
                 break
             except ActorStoppedError as stopped:
-                self._check_begins(execution.stream_id, stopped)
+                _check_not_begun(execution.stream_id, stopped)
             finally:
                 self._shrink()
+            await self._bury(execution.stream_id, live)
         try:
             raise error  # outside of `except`, so that its own cause and context stay
         finally:
-            del error  # or it would keep this frame, and the frame it
+            del error  # it keeps this frame, which would keep it
 
     def statuses(self) -> list[LiveAggregate]:
         """Return how they are, the longest unused first."""
@@ -150,35 +149,30 @@ class LiveAggregates:
         if self._live:
             self._sweep_later()
 
-    def _find(self, stream_id: str) -> ActorRef[AggregateActor]:
-        """Return the actor of an aggregate; a new one where there is none."""
+    def _find(self, stream_id: str) -> "_Live":
+        """Return an aggregate's actor; a new one where there is none."""
         live = self._live.get(stream_id)
         if live is None:
-            live = self._spawn(stream_id)
+            live = self._live[stream_id] = self._spawn(stream_id)
+            self._sweep_later()
         else:
             self._live.move_to_end(stream_id)
         live.used_at = anyio.current_time()
-        return live.ref
+        return live
 
     def _spawn(self, stream_id: str) -> "_Live":
         actor = AggregateActor(keeps=self._kept_count_max > 0)
-        ref = self._system.spawn(lambda: actor, name=stream_id, supervision=_GO_ON)
-        self._sweep_later()
-        live = self._live[stream_id] = _Live(actor, ref)
-        return live
+        try:
+            ref = self._system.spawn(lambda: actor, name=stream_id, supervision=_GO_ON)
+        except ActorStoppedError as error:
+            raise StoreClosedError(store="this Backstory") from error
+        return _Live(actor, ref)
 
-    def _check_begins(self, stream_id: str, stopped: ActorStoppedError) -> None:
-        """Forget an actor that has stopped, and refuse where no other shall take its place."""
-        if stopped.outcome_unknown:
-            raise StoreUnavailableError(
-                store="this Backstory",
-                attempted=f"run a command on {stream_id!r}",
-                reason="it was cancelled",
-                outcome_unknown=True,
-            ) from stopped
-        if self._is_closing:
-            raise StoreClosedError(store="this Backstory") from stopped
-        self._live.pop(stream_id, None)
+    async def _bury(self, stream_id: str, live: "_Live") -> None:
+        """Forget an actor that has stopped without being told to, when its name is free again."""
+        await live.ref.wait_stopped()
+        if self._live.get(stream_id) is live:
+            del self._live[stream_id]
 
     def _shrink(self, *, looks: int = _LOOKS) -> None:
         """Let some leave where there are too many."""
@@ -222,6 +216,16 @@ class _Sweeper(Actor):
     async def sweep(self) -> None:
         """Let those leave that have been idle for long."""
         self._live.sweep()
+
+
+def _check_not_begun(stream_id: str, stopped: ActorStoppedError) -> None:
+    if stopped.outcome_unknown:
+        raise StoreUnavailableError(
+            store="this Backstory",
+            attempted=f"run a command on {stream_id!r}",
+            reason="it was cancelled",
+            outcome_unknown=True,
+        ) from stopped
 
 
 def _status(stream_id: str, actor: AggregateActor, status: ActorStatus) -> LiveAggregate:

@@ -61,7 +61,7 @@ class ProjectionMeta(StructMeta):
         _check_name(cls)
         check_number(cls, "revision", least=1)
         check_number(cls, "attempt_count_max", least=1)
-        if not isinstance(on_failure, OnFailure):
+        if not isinstance(on_failure, OnFailure):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise ConfigurationError(f"{cls.__name__}: on_failure is OnFailure.PARK or .STOP")
         return cls
 

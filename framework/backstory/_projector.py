@@ -417,7 +417,8 @@ class Projector(Generic[P]):
         self._compare(building)
         notes = await self._parked_notes(building.parked)
         if isinstance(building.keeper, TableKeeper):
-            keeper = cast("Keeper[P]", await show(building.keeper, notes))
+            shown = await show(cast("TableKeeper[Any]", building.keeper), notes)
+            keeper = cast("Keeper[P]", shown)
         else:
             keeper = self._in_memory(self._name)
             keeper.model, keeper.position = building.keeper.model, building.position

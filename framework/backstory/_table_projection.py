@@ -91,13 +91,22 @@ def _check_definition(cls: Any) -> None:
         place(cls, sql, 1)
 
 
-class _Bound:
-    """Slots beside the fields: what an event has said, and where queries go."""
+class Binding:
+    """What a read model in tables is bound to: where queries go, and what an event has said."""
 
-    __slots__ = ("_changes", "_position", "_query")
-    _changes: list[TableChange]
-    _position: int
-    _query: Query
+    __slots__ = ("changes", "position", "query")
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.changes: list[TableChange] = []
+        self.position = 0
+
+
+class _Bound:
+    """One slot beside the fields."""
+
+    __slots__ = ("_binding",)
+    _binding: Binding
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -149,10 +158,10 @@ class TableProjection(_Bound, Projection, metaclass=TableProjectionMeta):
             ConfigurationError: There is no such table.
         """
         for value in parameters:
-            if not isinstance(value, _VALUES):
+            if not isinstance(value, _VALUES):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
                 reason = "must be a number, a text, bytes or None; turn it into one of these"
                 raise InvalidInputError(argument="parameter", found=shorten(value), reason=reason)
-        self._changes.append(TableChange(sql, parameters, self._position))
+        self._binding.changes.append(TableChange(sql, parameters, self._binding.position))
 
     async def read(self, type: type[T], sql: str, *parameters: SQLValue) -> list[T]:
         """Return the rows of a query, each as a struct whose fields are named as the columns.
@@ -170,35 +179,34 @@ class TableProjection(_Bound, Projection, metaclass=TableProjectionMeta):
             msgspec.ValidationError: A row does not fit the type.
             StoreUnavailableError: The store did not answer.
         """
-        found = await self._query(place(self.__class__, sql, None), parameters)
+        found = await self._binding.query(place(self.__class__, sql, None), parameters)
         named = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
         return msgspec.convert(named, list[type], strict=False)  # type: ignore[valid-type]  # a type at run time
 
     async def read_rows(self, sql: str, *parameters: SQLValue) -> list[tuple[Any, ...]]:
         """Return the rows of a query as tuples; else as `read`."""
-        return (await self._query(place(self.__class__, sql, None), parameters)).rows
+        return (await self._binding.query(place(self.__class__, sql, None), parameters)).rows
 
 
-def bind(model: TableProjection, query: Query) -> None:
+def bind(model: TableProjection, query: Query) -> Binding:
     """Say where the queries of a read model in tables go."""
-    model._changes, model._position, model._query = [], 0, query  # noqa: SLF001 - the framework's slots
+    model._binding = binding = Binding(query)  # noqa: SLF001 - its name is private for the class's users  # pyright: ignore[reportPrivateUsage]
+    return binding
 
 
 def changes_of(
-    model: TableProjection, recorded: RecordedEvent, generation: int
+    model: TableProjection, recorded: RecordedEvent, binding: Binding, generation: int
 ) -> list[TableChange]:
     """Return what an event changes in the tables of a generation.
 
     Raises:
         Exception: Whatever the handler raises.
     """
-    model._changes, model._position = [], recorded.position  # noqa: SLF001 - the framework's slots
+    binding.changes, binding.position = [], recorded.position
     project(model, recorded)
-    changes, model._changes = model._changes, []  # noqa: SLF001 - likewise
-    cls = type(model)
     return [
-        TableChange(place(cls, one.sql, generation), one.parameters, one.position)
-        for one in changes
+        TableChange(place(type(model), one.sql, generation), one.parameters, one.position)
+        for one in binding.changes
     ]
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import anyio
@@ -121,4 +122,4 @@ async def main(path: str, form: str, poisonous: str, moment: str, rebuild: str =
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(partial(main, *sys.argv[1:]))

@@ -38,6 +38,7 @@ class Watched:
                 await anyio.lowlevel.checkpoint()
                 continue  # the first one is not built yet
             ((count, last),) = found.rows
+            assert isinstance(count, int)
             assert isinstance(last, int)
             if count != last or last < self.last:
                 self.faults.append(f"{count} rows up to {last}, after {self.last}")

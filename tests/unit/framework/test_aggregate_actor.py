@@ -175,7 +175,7 @@ async def test_scope_runs_its_commands_on_what_is_loaded(store: FaultyStore) -> 
     assert store.count("read_stream_page") == 2  # one to load, one for this test
     assert first.metadata.actor == "ada"
     assert (second.metadata.actor, second.metadata.correlation_id) == ("bob", "c")
-    assert second.tags == ("t",)
+    assert second.metadata.tags == ("t",)
 
 
 _asked_by: ContextVar[str] = ContextVar("asked_by", default="nobody")

@@ -27,7 +27,8 @@ from backstory import (
     on,
 )
 from backstory._fingerprint import fingerprint_of
-from backstory._projector import Projector, ProjectorState
+from backstory._projector import Projector
+from backstory._registry import ProjectorState
 from backstory.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.anyio

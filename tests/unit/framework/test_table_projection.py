@@ -169,7 +169,7 @@ def test_schema_that_cannot_work_is_refused(schema: object, message: str) -> Non
 def test_fields_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="no fields"):
 
-        class Wrong(TableProjection):
+        class _Wrong(TableProjection):  # pyright: ignore[reportUnusedClass]  # its definition raises
             schema = ("CREATE TABLE {tasks} (id)",)
             total: int = 0
 
@@ -255,9 +255,9 @@ async def test_changed_class_is_built_beside_what_served(store: EventStore) -> N
     with pytest.raises(TableStatementError, match="seen"):
         await store.query_tables("SELECT * FROM count_table__seen")
     async with Backstory(store, projections=[CountTable]) as story:  # and back
-        table = await story.read_model(CountTable)
-        assert await table.totals() == [CountRow("counter-1", 6)]
-        assert await table.count_seen() == 3
+        again = await story.read_model(CountTable)
+        assert await again.totals() == [CountRow("counter-1", 6)]
+        assert await again.count_seen() == 3
 
 
 async def test_restored_older_log_is_noticed(tmp_path: Path) -> None:

@@ -199,7 +199,8 @@ class ReadModelTables(Contract):
     )
     async def test_values_come_back_as_they_were(self, store: EventStore, value: object) -> None:
         skip_unless_tables(store)
-        column = {bytes: "BLOB", str: "TEXT", float: "REAL"}.get(type(value), "INTEGER")
+        columns: dict[type, str] = {bytes: "BLOB", str: "TEXT", float: "REAL"}
+        column = columns.get(type(value), "INTEGER")
         create = TableChange(f"CREATE TABLE rows__2 (value {column})")
         insert = TableChange("INSERT INTO rows__2 VALUES ($1)", (value,))  # type: ignore[arg-type]  # each is one
 
