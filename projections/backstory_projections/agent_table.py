@@ -34,10 +34,11 @@ class AgentTable(TableProjection, name="agent-table"):
     The rows are the same, in the order in which the agents first appeared, and come in pages: at
     most `limit` rows, from 1 to 10,000, behind the one whose id is `after`.
 
-    Tables:
-        agents: A row for each agent.
-        work: A row for each task that an agent has `open`, has `completed`, or that has `failed`
-            while the agent had it; `position` is that of the event that said so.
+    Its tables:
+
+    - `agents` has a row for each agent;
+    - `work` has a row for each task that an agent has `open`, has `completed`, or that has `failed`
+      while the agent had it; `position` is that of the event that said so.
 
     All queries raise `StoreUnavailableError` where the store does not answer, and those with pages
     `InvalidInputError` for a limit that is outside its limits or an id that no row has.
@@ -284,7 +285,7 @@ class AgentTable(TableProjection, name="agent-table"):
 
 
 def _row(lines: Sequence[Mapping[str, Any]]) -> AgentRow:
-    """Return the row of lines that have its own columns, and one piece of its work each."""
+    """Return the row of lines, each of which has its columns and one piece of its work."""
     row = msgspec.convert(values_of(lines[0]), AgentRow)
     for line in map(values_of, lines):
         match line["outcome"]:

@@ -27,8 +27,7 @@ class MemoryTable(TableProjection, name="memory-table"):
     most `limit` rows, from 1 to 10,000, behind the one whose id is `after`. A memory is active when
     it was stored, and neither deleted nor expired since.
 
-    Tables:
-        memories: A row for each memory.
+    Its table `memories` has a row for each memory.
 
     All queries raise `StoreUnavailableError` where the store does not answer, and those with pages
     `InvalidInputError` for a limit that is outside its limits or an id that no row has.

@@ -47,13 +47,14 @@ class SwarmTable(TableProjection, name="swarm-table"):
     The rows are the same, in the order in which the swarms first appeared, and come in pages: at
     most `limit` rows, from 1 to 10,000, behind the one whose id is `after`.
 
-    Tables:
-        swarms: A row for each swarm.
-        milestones: A row for each milestone that a swarm has reached.
-        errors: A row for each of the last 100 errors that a swarm has met.
-        members: A row for each agent and each task of a swarm, by category and id, with its state:
-            of an agent `active` or `idle`, of a task what last became of it.
-        states: How many members of a swarm are in each state, by category.
+    Its tables:
+
+    - `swarms` has a row for each swarm;
+    - `milestones` has a row for each milestone that a swarm has reached;
+    - `errors` has a row for each of the last 100 errors that a swarm has met;
+    - `members` has a row for each agent and each task of a swarm, by category and id, with its
+      state: of an agent `active` or `idle`, of a task what last became of it;
+    - `states` says how many members of a swarm are in each state, by category.
 
     All queries raise `StoreUnavailableError` where the store does not answer, and those with pages
     `InvalidInputError` for a limit that is outside its limits or an id that no row has.
@@ -264,7 +265,7 @@ def _happened_at(moment: datetime | None, recorded: RecordedEvent) -> int:
 
 
 def _row(lines: Sequence[Mapping[str, Any]]) -> SwarmRow:
-    """Return the row of lines that have its own columns, and one thing that belongs to it each."""
+    """Return the row of lines, each of which has its columns and one thing that belongs to it."""
     row = msgspec.convert(values_of(lines[0]), SwarmRow)
     for line in map(values_of, lines):
         if line["reached_at"] is not None:

@@ -36,12 +36,13 @@ class TaskTable(TableProjection, name="task-table"):
     The rows are the same, in the order in which the tasks first appeared, and come in pages: at
     most `limit` rows, from 1 to 10,000, behind the one whose id is `after`.
 
-    Tables:
-        tasks: A row for each task. `duration_json` is what was said of how long it took,
-            `measured_microseconds` what its times say where nothing was, and `duration_seconds`
-            the one or the other, where it can be true.
-        workers: A row for each agent that a task was assigned to, or that started it;
-            `first_position` is the task's.
+    Its tables:
+
+    - `tasks` has a row for each task; `duration_json` is what was said of how long it took,
+      `measured_microseconds` what its times say where nothing was, and `duration_seconds` the one
+      or the other, where it can be true;
+    - `workers` has a row for each agent that a task was assigned to, or that started it;
+      `first_position` is the task's.
 
     All queries raise `StoreUnavailableError` where the store does not answer, and those with pages
     `InvalidInputError` for a limit that is outside its limits or an id that no row has.
@@ -292,7 +293,7 @@ def _happened_at(moment: datetime | None, recorded: RecordedEvent) -> int:
 
 
 def _row(lines: Sequence[Mapping[str, Any]]) -> TaskRow:
-    """Return the row of lines that have its own columns, and one of its workers each."""
+    """Return the row of lines, each of which has its columns and one of its workers."""
     values = values_of(lines[0])
     values["duration_seconds"] = values["duration"]
     if (measured := values["measured_microseconds"]) is not None:
