@@ -4,9 +4,11 @@ Backstory logs to the standard library's logger `backstory`, with its keys as at
 records, and prints nothing until the program asks for it.
 
 Output:
+    {"event": "projection.retrying", "stream_id": "lottery-today", "projection": "fragile", "position": 1, "attempt": 1, "level": "warning"}
+    {"event": "projection.retrying", "stream_id": "lottery-today", "projection": "fragile", "position": 1, "attempt": 2, "level": "warning"}
     {"event": "projection.failed", "projection": "fragile", "position": 1, "level": "error"}
     reason: ZeroDivisionError: division by zero
-"""
+"""  # noqa: E501 - what is printed
 
 import logging
 import sys
@@ -14,7 +16,15 @@ import sys
 import anyio
 import structlog
 
-from backstory import Aggregate, Backstory, Event, Projection, ProjectionFailedError, on
+from backstory import (
+    Aggregate,
+    Backstory,
+    Event,
+    OnFailure,
+    Projection,
+    ProjectionFailedError,
+    on,
+)
 
 
 class NumberDrawn(Event, type="lottery:number-drawn"):
@@ -26,7 +36,7 @@ class Lottery(Aggregate, category="lottery"):
         self.emit(NumberDrawn(number=number))
 
 
-class Fragile(Projection, name="fragile"):
+class Fragile(Projection, name="fragile", on_failure=OnFailure.STOP, attempt_count_max=2):
     inverse: float = 0.0
 
     @on(NumberDrawn)

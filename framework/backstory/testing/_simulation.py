@@ -35,6 +35,7 @@ from backstory._app import Backstory
 from backstory._errors import ConfigurationError, StoreUnavailableError
 from backstory._fold import fold_log
 from backstory._ids import IdSource
+from backstory._live_aggregates import LIVE_AGGREGATES_MAX
 from backstory._projection import Projection
 from backstory.stores.in_memory import InMemoryStore
 from backstory.testing._clock import START
@@ -261,7 +262,9 @@ class Simulation:
                 faults=self._faults,
                 trace=self.trace,
                 calls=self._calls,
-            )
+            ),
+            # With each other seed, commands load: what keeps its state meets no snapshots.
+            live_aggregates_max=self._seed % 2 * LIVE_AGGREGATES_MAX,
         )
         self._end = life.crash
         try:
@@ -295,8 +298,11 @@ class Simulation:
 class _Life:
     """One life of a program: from its beginning to its end, or to a crash."""
 
-    def __init__(self, make_store: Callable[..., SimulatedStore]) -> None:
+    def __init__(
+        self, make_store: Callable[..., SimulatedStore], *, live_aggregates_max: int
+    ) -> None:
         self._store = make_store(crash=self.crash)
+        self._live_aggregates_max = live_aggregates_max
         self._scope = anyio.CancelScope()
         self._has_crashed = False
 
@@ -324,6 +330,7 @@ class _Life:
             projections=scenario.projections,
             ids=ids,
             shadow_check_share=1.0,  # nothing is left to chance, and lying handlers are found
+            live_aggregates_max=self._live_aggregates_max,
         ) as story:
             snapshots = story.repository.snapshots
             await scenario.run(story)

@@ -18,6 +18,7 @@ from backstory import (
     InvalidInputError,
     NewEvent,
     Projection,
+    ProjectionFailedError,
     TableProjection,
     fold_log,
 )
@@ -228,6 +229,14 @@ async def test_time_that_only_another_zone_has_is_the_nearest_one() -> None:
         years = [row.stored_at.year for row in await table.get_all_memories() if row.stored_at]
 
     assert years == [1, 9999]
+
+
+async def test_number_that_no_column_holds_is_refused_and_not_changed() -> None:
+    async with InMemoryStore() as store:
+        await remember(store, ("memory-s/1", MemoryStored(size=2**63)))
+
+        with pytest.raises(ProjectionFailedError, match="too large"):
+            await fold_log(store, MemoryTable)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10_001])

@@ -1,0 +1,266 @@
+"""Aggregates that stay loaded: under many callers, other writers, failures and cancellation."""
+
+import asyncio
+import gc
+import random
+import tracemalloc
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from tests.benchmarks.row import percentile
+from tests.conftest import (
+    DEADLINE_SECONDS,
+    STORES,
+    Counted,
+    Counter,
+    TooMuchError,
+    drain,
+    new_event,
+)
+from tests.faults.account import faults
+from tests.integration.process import finish, start
+from tests.integration.test_cancellation import WAITS_MAX, Step, step  # noqa: F401 - a fixture
+
+from backstory import (
+    ANY,
+    Backstory,
+    EventStore,
+    Repository,
+    StoreUnavailableError,
+)
+from backstory._aggregate_actor import AggregateActor
+from backstory.actors import ActorRef
+from backstory.stores.in_memory import InMemoryStore
+from backstory.testing import FaultyStore
+
+pytestmark = pytest.mark.anyio
+
+
+def scaled(store: EventStore, count: int) -> int:
+    """Return how many of something a test has time for: fewer where each append is synced."""
+    return count if isinstance(store, InMemoryStore) else count // 10
+
+
+@pytest.mark.slow
+async def test_many_writers_of_one_stream_wait_in_turn_and_none_conflicts(
+    store: EventStore,
+) -> None:
+    counted = FaultyStore(store)
+    each = scaled(store, 50)
+    overtaken: list[int] = []
+
+    async def write(story: Backstory) -> None:
+        for _ in range(each):
+            before = len(overtaken)
+            await story.execute(Counter.count, "hot")
+            overtaken.append(len(overtaken) - before)
+
+    async with Backstory(counted) as story, anyio.create_task_group() as group:
+        for _ in range(200):
+            group.start_soon(write, story)
+
+    assert (await Repository(store).load(Counter, "hot")).total == 200 * each
+    assert counted.count("commit") == 200 * each
+    # How many others were answered while one waited: nobody waits much longer than most.
+    assert percentile(overtaken, 0.99) < 10 * percentile(overtaken, 0.5)
+
+
+@pytest.mark.slow
+async def test_commands_that_come_again_take_effect_once(store: EventStore) -> None:
+    command_count = scaled(store, 10_000)
+    chance = random.Random(13)
+    commands = [number for number in range(command_count) for _ in range(chance.randint(1, 3))]
+    chance.shuffle(commands)
+    answers: dict[int, set[int]] = {number: set() for number in range(command_count)}
+    waiting = iter(commands)
+
+    async def send(story: Backstory) -> None:
+        for number in waiting:
+            scope = story.using(idempotency_key=f"command {number}")
+            answer = await scope.execute(Counter.count, str(number % 50), number + 1)
+            answers[number].add(answer)
+
+    async with Backstory(store) as story, anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(send, story)
+
+    for id in range(50):
+        own = range(id, command_count, 50)
+        counter = await Repository(store).load(Counter, str(id))
+        assert sorted(counter.steps) == [number + 1 for number in own]
+        assert all(len(answers[number]) == 1 for number in own)
+
+
+def stop_some(story: Backstory, chance: random.Random) -> None:
+    """Stop an actor by its name, whatever it is doing."""
+    loaded = story.live_aggregates
+    actor = story._live._system.find(chance.choice(loaded).stream_id) if loaded else None  # pyright: ignore[reportPrivateUsage]  # nobody can from outside
+    if actor is not None:
+        actor.stop_nowait()
+
+
+def left_over(*classes: type) -> list[object]:
+    """Return the objects of some classes that are still there."""
+    gc.collect()
+    return [one for one in gc.get_objects() if type(one) in classes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_every_command_is_answered_and_none_applied_twice_while_everything_fails(
+    seed: int,
+) -> None:
+    aggregate_count, command_count = 1_000, 100
+    store = FaultyStore(InMemoryStore(), seed=seed)
+    store.fail("commit", times=None, probability=0.02)
+    store.lose_answer("commit", times=None, probability=0.02)
+    store.fail("read_stream_page", times=None, probability=0.01)
+    chance = random.Random(seed)
+    tasks = len(asyncio.all_tasks())
+
+    async def command(story: Backstory, id: str) -> None:
+        for number in range(1, command_count + 1):
+            scope = story.using(idempotency_key=str(number))
+            while True:
+                try:
+                    assert await scope.execute(Counter.count, id) == number
+                except StoreUnavailableError:
+                    faults.count()
+                else:
+                    break
+            if chance.random() < 0.001:
+                stop_some(story, chance)
+                store.calls.clear()
+
+    async with store:
+        async with Backstory(store, live_aggregates_max=200, idle_seconds=0.01) as story:
+            async with anyio.create_task_group() as group:
+                for number in range(aggregate_count):
+                    group.start_soon(command, story, str(number))
+        store.heal()
+        assert await store.head() == aggregate_count * command_count
+
+    assert faults.injected > 1_000
+    assert len(asyncio.all_tasks()) == tasks
+    assert left_over(AggregateActor, Counter, ActorRef) == []
+
+
+@pytest.mark.slow
+async def test_ten_thousand_idle_aggregates_are_small_and_leave_nothing() -> None:
+    async def look(story: Backstory, first: int) -> None:
+        for number in range(first, first + 10_000):
+            await story.execute(Counter.look, str(number))
+
+    async with InMemoryStore() as store:
+        async with Backstory(store) as story:
+            await look(story, 0)
+        state_bytes = await anyio.to_thread.run_sync(bytes_of_states, 10_000)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            async with Backstory(store) as story:
+                await look(story, 10_000)
+                gc.collect()
+                live, _ = tracemalloc.get_traced_memory()
+                assert len(story.live_aggregates) == 10_000
+            del story
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert (live - before - state_bytes) / 10_000 < 4_000
+    assert after - before < 100_000
+
+
+def bytes_of_states(count: int) -> int:
+    """Return how much so many aggregates take by themselves."""
+    tracemalloc.start()
+    try:
+        states = [Counter.blank(str(number)) for number in range(count)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(states) == count
+    return taken
+
+
+async def test_command_that_is_cancelled_anywhere_takes_effect_once_or_not(
+    store: EventStore,
+    step: Step,  # noqa: F811 - the fixture
+) -> None:
+    expected = 0
+    async with Backstory(store) as story:
+        for at in range(1, WAITS_MAX):
+            scope = story.using(idempotency_key=f"key {at}")
+            is_cancelled = await step(partial(scope.execute, Counter.count, "1"), at)
+
+            expected += 1
+            with anyio.fail_after(DEADLINE_SECONDS):
+                assert await story.execute(Counter.look, "1") in (expected - 1, expected)
+                assert await scope.execute(Counter.count, "1") == expected
+                assert await story.execute(Counter.look, "1") == expected
+            if not is_cancelled:
+                break
+        else:
+            pytest.fail("it never ended undisturbed")
+
+    events = await drain(store.read_stream("counter-1"))
+    assert [event.version for event in events] == list(range(1, expected + 1))
+
+
+@pytest.mark.parametrize("name", STORES)
+async def test_two_programs_never_answer_from_the_past(name: str, tmp_path: Path) -> None:
+    async with STORES[name](tmp_path, None) as store:
+        # Two handles to one file, or the same store twice.
+        twin = store if name == "in_memory" else STORES[name](tmp_path, None)
+        async with Backstory(store) as ours:
+            if twin is not store:
+                await twin.open()
+            async with Backstory(twin) as theirs:
+                await interleave(ours, theirs, random.Random(5))
+            if twin is not store:
+                await twin.aclose()
+
+
+async def interleave(ours: Backstory, theirs: Backstory, chance: random.Random) -> None:
+    """Let two programs do this and that on three aggregates, and hold each answer to a model."""
+    totals = {"a": 0, "b": 0, "c": 0}
+    for _ in range(300):
+        story, id = chance.choice([ours, theirs]), chance.choice("abc")
+        match chance.choice(["count", "look", "refuse", "append", "load"]):
+            case "count":
+                totals[id] += 1
+                assert await story.execute(Counter.count, id) == totals[id]
+            case "look":
+                assert await story.execute(Counter.look, id) == totals[id]
+            case "refuse":
+                with pytest.raises(TooMuchError, match=f"is at {totals[id]}$"):
+                    await story.execute(Counter.count, id, 2_000_000)
+            case "append":
+                totals[id] += 5
+                event = new_event(Counted(by=5))
+                await story.store.append(f"counter-{id}", [event], expected_version=ANY)
+            case _:
+                assert (await story.load(Counter, id)).total == totals[id]
+
+
+async def test_two_processes_never_decide_on_the_past(tmp_path: Path) -> None:
+    path = tmp_path / "story.db"
+    players = [start("player.py", path, *names, 20) for names in (("ada", "bob"), ("bob", "ada"))]
+    versions: list[list[int]] = []
+
+    async def wait(player: Any) -> None:
+        versions.append(await anyio.to_thread.run_sync(finish, player))
+
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as group:
+            for player in players:
+                group.start_soon(wait, player)
+
+    assert sorted(versions) == [list(range(1, 41, 2)), list(range(2, 41, 2))]
