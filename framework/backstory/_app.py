@@ -1,19 +1,19 @@
 """`Backstory` wires the parts together: a store, a repository, and a projector for each projection.
 
-One task group belongs to it, and in it an actor system. The projectors and the saving of snapshots
-run in the group, commands in the actors of their aggregates. Leaving the `async with` block ends
-all of them in order: first what writes, then what reads, then the store. An error in the block
-leaves it as it is, not wrapped into a group.
+A task group belongs to it, and two actor systems. Snapshots are saved in the group; commands run in
+the actors of their aggregates, and projectors in actors of their own. Leaving the `async with`
+block ends all of them in order: first what writes, then what reads, then the store. An error in the
+block leaves it as it is, not wrapped into a group.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 import anyio
-from anyio.abc import TaskGroup
 
 from backstory._aggregate import Aggregate
 from backstory._attempts import ATTEMPT_COUNT_MAX
@@ -34,12 +34,14 @@ from backstory._live_aggregates import (
 from backstory._projection import Projection
 from backstory._projections import Projections
 from backstory._projector import Projector
+from backstory._projector_actor import STOPS, ProjectorActor
 from backstory._recorded import RecordedEvent, decoded
 from backstory._repository import Repository, Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE, check_share
 from backstory._store import EventStore
 from backstory._store_url import store_of
 from backstory._subscription import Subscription
+from backstory.actors import ActorStatus, ActorSystem
 
 A = TypeVar("A", bound=Aggregate)
 M = TypeVar("M", bound=Projection)
@@ -105,34 +107,36 @@ class Backstory:
         self._shadow_check_share = shadow_check_share
         self._live = LiveAggregates(kept_count_max=live_aggregates_max, idle_seconds=idle_seconds)
         self._projectors: dict[type[Projection], Projector[Any]] = {}
-        self._task_group: TaskGroup | None = None
+        self._projecting = ActorSystem()
+        self._ending: AsyncExitStack | None = None
         self._repository: Repository | None = None
 
     async def __aenter__(self) -> Self:
-        if self._task_group is not None:
+        if self._ending is not None:
             raise ConfigurationError("this Backstory is open already; make one for each block")
         projectors = {cls: Projector(self._store, cls) for cls in self._projections}
-        if self._owns_store:
-            await self._store.open()
-        else:
-            await self._check_open()
-        task_group = self._task_group = await anyio.create_task_group().__aenter__()
-        try:
-            await self._live.__aenter__()
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
+        async with AsyncExitStack() as ending:
+            # Left in the opposite order: commands end first, then projectors, then the rest.
+            await self._open_store(ending)
+            background = await ending.enter_async_context(anyio.create_task_group())
+            self._projecting = await ending.enter_async_context(ActorSystem())
+            ending.callback(self._stop_projectors)
+            await ending.enter_async_context(self._live)
+            self._ending = ending.pop_all()
         # Nothing from here on waits or fails: what has been begun is ended by __aexit__.
         self._projectors = projectors
         self._repository = Repository(
             self._store,
             ids=self._ids,
             attempt_count_max=self._attempt_count_max,
-            background=task_group,
+            background=background,
             shadow_check_share=self._shadow_check_share,
         )
         for cls, projector in projectors.items():
-            task_group.start_soon(projector.run, name=cls.projection_name)
+            actor = self._projecting.spawn(
+                partial(ProjectorActor, projector), name=cls.projection_name, supervision=STOPS
+            )
+            actor.tell_nowait(ProjectorActor.run)
         return self
 
     async def __aexit__(
@@ -141,24 +145,30 @@ class Backstory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        ending, self._ending = self._ending, None
         if self._repository is not None:
             self._repository.snapshots.stop_checking()
-        task_group, self._task_group, self._repository = self._task_group, None, None
-        try:
+        self._repository = None
+        if ending is not None:
             # Without the block's error, which the groups would wrap. When the block was cancelled,
             # so are these waits, and the children with them.
-            await self._live.__aexit__(None, None, None)
-        finally:
-            for projector in self._projectors.values():
-                projector.stop()
-            try:
-                if task_group is not None:
-                    await task_group.__aexit__(None, None, None)
-            finally:
-                self._projectors = {}
-                if self._owns_store:
-                    with anyio.CancelScope(shield=True):
-                        await self._store.aclose()
+            await ending.aclose()
+
+    def _stop_projectors(self) -> None:
+        for projector in self._projectors.values():
+            projector.stop()
+        self._projectors = {}
+
+    async def _open_store(self, ending: AsyncExitStack) -> None:
+        if self._owns_store:
+            await self._store.open()
+            ending.push_async_callback(self._close_store)
+        else:
+            await self._check_open()
+
+    async def _close_store(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._store.aclose()
 
     async def _check_open(self) -> None:
         try:
@@ -189,6 +199,10 @@ class Backstory:
     def live_aggregates(self) -> list[LiveAggregate]:
         """The aggregates that are loaded now, the longest unused first."""
         return self._live.statuses()
+
+    def actors(self) -> list[ActorStatus]:
+        """Return how the actors are: those of live aggregates, and those of projectors."""
+        return [*self._live.actors(), *self._projecting.actors()]
 
     @property
     def projections(self) -> Projections:

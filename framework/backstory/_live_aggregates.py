@@ -127,6 +127,10 @@ class LiveAggregates:
         finally:
             del error  # it keeps this frame, which would keep it
 
+    def actors(self) -> list[ActorStatus]:
+        """Return how the actors are that run commands."""
+        return self._system.actors()
+
     def statuses(self) -> list[LiveAggregate]:
         """Return how they are, the longest unused first."""
         statuses = {status.name: status for status in self._system.actors()}

@@ -169,8 +169,12 @@ class Projector(Generic[P]):
         )
 
     async def run(self) -> None:
-        """Fold what is there and what comes, until `stop`; never raises a `BackstoryError`."""
-        await self._run()
+        """Fold what is there and what comes, until `stop`; what may go wrong does not raise."""
+        try:
+            await self._run()
+        except Exception as error:
+            self._fail(self._failure(error))
+            raise
         if self._is_owner:
             with suppress(BackstoryError):  # a store that is closed, or the reason why it failed
                 await self._tell()
@@ -417,7 +421,7 @@ class Projector(Generic[P]):
         self._compare(building)
         notes = await self._parked_notes(building.parked)
         if isinstance(building.keeper, TableKeeper):
-            shown = await show(cast("TableKeeper[Any]", building.keeper), notes)
+            shown = await show(building.keeper, notes)  # pyright: ignore[reportUnknownArgumentType]  # of what is no matter
             keeper = cast("Keeper[P]", shown)
         else:
             keeper = self._in_memory(self._name)
@@ -489,7 +493,7 @@ class Projector(Generic[P]):
                     keys = {PROJECTION: self._name, REASON: str(error)}
                     log.warning("checkpoint.ignored", **keys)
 
-    def _failure(self, error: BackstoryError) -> ProjectionFailedError:
+    def _failure(self, error: Exception) -> ProjectionFailedError:
         failed = ProjectionFailedError(
             projection=self._name,
             position=self.position,

@@ -169,7 +169,7 @@ class TableProjection(_Bound, Projection, metaclass=TableProjectionMeta):
         All rows are in memory at once: bound them with LIMIT, and page by a key.
 
         Args:
-            type: A struct or dataclass.
+            type: A struct, a dataclass, or `dict[str, Any]`; a number serves for a bool.
             sql: A query, with `{table}` for its tables and `$1`, `$2` … for its parameters.
             parameters: Their values.
 

@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from tests.benchmarks import appends, catching_up, delivery, growth, loads, replays
+from tests.benchmarks import appends, catching_up, commands, delivery, growth, loads, replays
 from tests.benchmarks.group import Group
 
 GROUPS: Final[tuple[Group, ...]] = (
     appends.GROUP,
     loads.GROUP,
+    commands.GROUP,
     replays.GROUP,
     catching_up.GROUP,
     delivery.GROUP,

@@ -69,10 +69,15 @@ async def test_many_writers_of_one_stream_wait_in_turn_and_none_conflicts(
     assert percentile(overtaken, 0.99) < 10 * percentile(overtaken, 0.5)
 
 
+def worth(number: int) -> int:
+    """Return what a command counts by; few of them the same."""
+    return number % 997 + 1
+
+
 @pytest.mark.slow
 async def test_commands_that_come_again_take_effect_once(store: EventStore) -> None:
     command_count = scaled(store, 10_000)
-    chance = random.Random(13)
+    chance = random.Random(13)  # noqa: S311 - reproducible, and not for secrets
     commands = [number for number in range(command_count) for _ in range(chance.randint(1, 3))]
     chance.shuffle(commands)
     answers: dict[int, set[int]] = {number: set() for number in range(command_count)}
@@ -81,8 +86,7 @@ async def test_commands_that_come_again_take_effect_once(store: EventStore) -> N
     async def send(story: Backstory) -> None:
         for number in waiting:
             scope = story.using(idempotency_key=f"command {number}")
-            answer = await scope.execute(Counter.count, str(number % 50), number + 1)
-            answers[number].add(answer)
+            answers[number].add(await scope.execute(Counter.count, str(number % 50), worth(number)))
 
     async with Backstory(store) as story, anyio.create_task_group() as group:
         for _ in range(100):
@@ -91,7 +95,7 @@ async def test_commands_that_come_again_take_effect_once(store: EventStore) -> N
     for id in range(50):
         own = range(id, command_count, 50)
         counter = await Repository(store).load(Counter, str(id))
-        assert sorted(counter.steps) == [number + 1 for number in own]
+        assert sorted(counter.steps) == sorted(map(worth, own))
         assert all(len(answers[number]) == 1 for number in own)
 
 
@@ -110,16 +114,13 @@ def left_over(*classes: type) -> list[object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_every_command_is_answered_and_none_applied_twice_while_everything_fails(
-    seed: int,
-) -> None:
+async def test_every_command_is_answered_and_none_applied_twice_while_everything_fails() -> None:
     aggregate_count, command_count = 1_000, 100
-    store = FaultyStore(InMemoryStore(), seed=seed)
+    store = FaultyStore(InMemoryStore())
     store.fail("commit", times=None, probability=0.02)
     store.lose_answer("commit", times=None, probability=0.02)
     store.fail("read_stream_page", times=None, probability=0.01)
-    chance = random.Random(seed)
+    chance = random.Random(29)  # noqa: S311 - as above
     tasks = len(asyncio.all_tasks())
 
     async def command(story: Backstory, id: str) -> None:
@@ -137,10 +138,13 @@ async def test_every_command_is_answered_and_none_applied_twice_while_everything
                 store.calls.clear()
 
     async with store:
-        async with Backstory(store, live_aggregates_max=200, idle_seconds=0.01) as story:
-            async with anyio.create_task_group() as group:
-                for number in range(aggregate_count):
-                    group.start_soon(command, story, str(number))
+        # Room for most, so that some leave all the time.
+        async with (
+            Backstory(store, live_aggregates_max=950, idle_seconds=0.05) as story,
+            anyio.create_task_group() as group,
+        ):
+            for number in range(aggregate_count):
+                group.start_soon(command, story, str(number))
         store.heal()
         assert await store.head() == aggregate_count * command_count
 
@@ -223,13 +227,14 @@ async def test_two_programs_never_answer_from_the_past(name: str, tmp_path: Path
             if twin is not store:
                 await twin.open()
             async with Backstory(twin) as theirs:
-                await interleave(ours, theirs, random.Random(5))
+                await interleave(ours, theirs)
             if twin is not store:
                 await twin.aclose()
 
 
-async def interleave(ours: Backstory, theirs: Backstory, chance: random.Random) -> None:
+async def interleave(ours: Backstory, theirs: Backstory) -> None:
     """Let two programs do this and that on three aggregates, and hold each answer to a model."""
+    chance = random.Random(5)  # noqa: S311 - as above
     totals = {"a": 0, "b": 0, "c": 0}
     for _ in range(300):
         story, id = chance.choice([ours, theirs]), chance.choice("abc")
