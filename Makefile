@@ -52,7 +52,7 @@ test-pythons: ## Run the tests, but for the slow ones, on every CPython from 3.1
 	[ -n "$$tested" ] && [ -z "$$failed" ]
 
 faults: .venv/.installed-dev ## Inject every fault, and write the tables of docs/reference/faults.md anew.
-	$(BIN)/pytest -m fault --faults-page docs/reference/faults.md
+	$(BIN)/pytest -m fault --faults-page=docs/reference/faults.md
 
 docs: .venv/.installed-dev ## Build docs/_build/html and run the snippets in the docs.
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -85,5 +85,5 @@ def store_of(item: pytest.Item) -> str:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     page: Path | None = session.config.getoption("faults_page", None)
-    if page is not None:
+    if page is not None and faults.outcomes:
         rewrite(page, faults.outcomes)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
+from tests.conftest import DEADLINE_SECONDS
 from tests.integration.process import environment
 
 FOLDER: Final = Path(__file__).parent
@@ -33,12 +34,16 @@ def start(program: str, *arguments: object) -> "subprocess.Popen[bytes]":
     )
 
 
-async def finish(program: str, *arguments: object) -> list[Any]:
+async def finish(
+    program: str, *arguments: object, deadline_seconds: float = 2 * DEADLINE_SECONDS
+) -> list[Any]:
     """Run a program to its end; return the lines that it wrote, as JSON.
 
     Raises:
         AssertionError: It failed; the message holds what it said.
+        TimeoutError: It did not end.
     """
-    done = await anyio.run_process(command(program, *arguments), env=environment(), check=False)
+    with anyio.fail_after(deadline_seconds):
+        done = await anyio.run_process(command(program, *arguments), env=environment(), check=False)
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()]

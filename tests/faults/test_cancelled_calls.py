@@ -53,7 +53,7 @@ class Numbered(Decision):
         return self.count
 
 
-@pytest.mark.fault(28, "T31", without="the writer as a task of its own")
+@pytest.mark.fault(28, "T31", without="the look for what a key has recorded")
 async def test_cancelled_decision_takes_effect_once_or_not(store: EventStore, step: Step) -> None:
     watched = Watched()
     async with Backstory(store) as story:
@@ -115,7 +115,7 @@ NAMES = (
 )
 
 
-@pytest.mark.fault(28, without="the closing of connections that nobody waits for")
+@pytest.mark.fault(28, without="the return of a reader whose caller is gone")
 @pytest.mark.parametrize("name", NAMES)
 async def test_cancelled_call_leaves_nothing_and_can_be_made_again(
     store: EventStore, step: Step, name: str

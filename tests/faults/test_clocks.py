@@ -47,7 +47,7 @@ async def test_positions_rise_whatever_the_clock_does(
     assert texts_of(await drain(store.read_log(backward=True))) == texts_of(log)[::-1]
 
 
-@pytest.mark.fault(9, without="the order by position")
+@pytest.mark.fault(9, without="the bound of a read by position")
 async def test_subscriber_gets_what_is_recorded_before_what_it_has_seen(
     store: EventStore, clock: ManualClock
 ) -> None:
@@ -88,7 +88,7 @@ async def test_time_far_away_comes_back_as_it_was(
     assert recorded.recorded_at == clock.moment
 
 
-@pytest.mark.fault(9, store="in_memory", without="the count in ids of one millisecond")
+@pytest.mark.fault(9, store="in_memory", without="ids that count up while the clock does not")
 def test_ids_stay_unique_and_rise_while_the_clock_goes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -58,7 +58,7 @@ def copy(path: Path, folder: Path, *left_out: str) -> Path:
     return folder / path.name
 
 
-@pytest.mark.fault(33, without="the head that is kept beside the file")
+@pytest.mark.fault(33, without="the head beside the file")
 @pytest.mark.parametrize("left_out", LEFT_OUT, ids="".join)
 async def test_copy_of_an_open_file_is_whole_or_refused(
     path: Path, tmp_path: Path, left_out: tuple[str, ...]
@@ -121,7 +121,7 @@ async def project(path: Path, *numbers: int) -> Sums:
         return await story.read_model(Sums)
 
 
-@pytest.mark.fault(33, "T36", without="the head that is kept beside the file")
+@pytest.mark.fault(33, "T36", without="the head beside the file")
 async def test_older_backup_is_refused_and_forgotten_on_purpose(path: Path, tmp_path: Path) -> None:
     await project(path, 1, 2)
     backup = copy(path, tmp_path / "backup")
@@ -138,7 +138,7 @@ async def test_older_backup_is_refused_and_forgotten_on_purpose(path: Path, tmp_
     assert model.seen == [1, 2, *range(1_000, 1_050)]
 
 
-@pytest.mark.fault(33, "T36", without="the comparison of a checkpoint with the log's end")
+@pytest.mark.fault(33, "T36", without="the comparison of a checkpoint with the end of the log")
 async def test_checkpoint_ahead_of_the_log_is_not_believed(store: EventStore) -> None:
     ahead = Checkpoint("Sums", 100, fingerprint_of(Sums), b'{"total":9999,"seen":[9999]}')
     await store.append("counter-1", [new_event(Counted(by=1))], expected_version=ANY)

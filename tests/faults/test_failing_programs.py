@@ -112,7 +112,7 @@ async def test_command_that_breaks_writes_nothing_and_the_next_sees_the_truth(
     assert await store.head() == 2
 
 
-@pytest.mark.fault(30, without="the refusal of all of a command when one of its events is unfit")
+@pytest.mark.fault(30, without="the append that comes only behind a command that has ended")
 async def test_tags_that_cannot_be_made_write_nothing(store: EventStore) -> None:
     repository = Repository(store)
 
@@ -126,7 +126,7 @@ async def test_tags_that_cannot_be_made_write_nothing(store: EventStore) -> None
     ]
 
 
-@pytest.mark.fault(30, without="a task of its own for each projection")
+@pytest.mark.fault(30, without="the catch of what a handler raises")
 async def test_handler_that_raises_stops_no_other_projection(store: EventStore) -> None:
     async with Backstory(store, projections=[Fragile, Sturdy]) as story:
         for number in range(1, 6):
@@ -164,7 +164,7 @@ class Asking(Decision):
             raise ZeroDivisionError(self.breaks)
 
 
-@pytest.mark.fault(30, without="the append behind the decision")
+@pytest.mark.fault(30, without="the append that comes only behind a decision that has ended")
 @pytest.mark.parametrize("breaks", ["query", "handler", "decide"])
 async def test_decision_that_breaks_writes_nothing(store: EventStore, breaks: str) -> None:
     await store.append("counter-1", [new_event(Counted())], expected_version=0)
@@ -195,7 +195,7 @@ async def test_value_that_cannot_be_compared_is_refused(store: EventStore) -> No
     assert await store.head() == 0
 
 
-@pytest.mark.fault(30, without="the return of a reader that is left in the middle")
+@pytest.mark.fault(30, without="reads that hold nothing between their pages")
 async def test_reader_that_is_left_in_the_middle_holds_nothing(store: EventStore) -> None:
     await store.append("task-1", noted(*"abcdefgh"), expected_version=0)
     watched = Watched()
@@ -216,7 +216,7 @@ async def test_reader_that_is_left_in_the_middle_holds_nothing(store: EventStore
     await store.append("task-1", noted("i"), expected_version=8)
 
 
-@pytest.mark.fault(30, without="the end of a subscription with its block")
+@pytest.mark.fault(30, without="the store that outlives an error of a subscriber")
 async def test_subscriber_that_raises_takes_nobody_along(store: EventStore) -> None:
     async def follow() -> None:
         async with store.subscribe() as subscription:
@@ -233,7 +233,7 @@ async def test_subscriber_that_raises_takes_nobody_along(store: EventStore) -> N
     await store.append("task-1", noted("b"), expected_version=1)
 
 
-@pytest.mark.fault(30, without="the release of the error from the group")
+@pytest.mark.fault(30, without="the wait for the projections apart from the error of the block")
 async def test_error_in_the_block_comes_out_as_it_is(store: EventStore) -> None:
     watched = Watched()
 

@@ -45,7 +45,7 @@ async def fill(store: EventStore) -> tuple[list[str], list[NewEvent]]:
         acknowledged += texts
 
 
-@pytest.mark.fault(6, without="the rollback, and the new connection after an error")
+@pytest.mark.fault(6, without="an error of COMMIT that reaches the caller")
 async def test_full_disk_is_told_and_passes(disk: Path) -> None:
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(400_000))
@@ -68,7 +68,7 @@ async def test_full_disk_is_told_and_passes(disk: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.fault(6, without="the rollback, and the new connection after an error")
+@pytest.mark.fault(6, without="an error of COMMIT that reaches the caller")
 async def test_full_disk_refuses_snapshots_and_checkpoints_too(disk: Path) -> None:
     state_json = b'"%s"' % (b"x" * 500_000)
 
@@ -86,7 +86,7 @@ async def test_full_disk_refuses_snapshots_and_checkpoints_too(disk: Path) -> No
         await store.append("full-1", batch, expected_version=len(acknowledged))
 
 
-@pytest.mark.fault(6, without="the translation of errors of the system")
+@pytest.mark.fault(6, without="the translation of the system's errors")
 async def test_disk_that_is_full_at_opening_is_told_and_passes(disk: Path) -> None:
     (disk / "ballast").write_bytes(bytes(1_048_576))
 
@@ -99,7 +99,7 @@ async def test_disk_that_is_full_at_opening_is_told_and_passes(disk: Path) -> No
         await store.append("full-1", noted("a"), expected_version=0)
 
 
-@pytest.mark.fault(6, without="the translation of errors of the system")
+@pytest.mark.fault(6, without="the translation of the system's errors")
 async def test_disk_without_room_for_another_file_is_told_and_passes(tmp_path: Path) -> None:
     for file_count in range(2, 7):
         with mounted(tmp_path / f"disk-{file_count}", f"nr_inodes={file_count}") as disk:
@@ -113,7 +113,7 @@ async def test_disk_without_room_for_another_file_is_told_and_passes(tmp_path: P
 
 
 @needs_limits
-@pytest.mark.fault(6, 8, without="the rollback, and the new connection after an error")
+@pytest.mark.fault(6, 8, without="an error of COMMIT that reaches the caller")
 @pytest.mark.parametrize("more", [100, 4_100, 33_000])
 async def test_file_that_may_not_grow_is_told_and_passes(tmp_path: Path, more: int) -> None:
     # Writes up to the limit are done in part, and what is over it fails: real short writes.

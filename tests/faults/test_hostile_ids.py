@@ -52,7 +52,7 @@ class Sums(Projection):
         self.total_of[recorded.id] = self.total_of.get(recorded.id, 0) + event.by
 
 
-@pytest.mark.fault(24, without="the escape of the category in the list of streams")
+@pytest.mark.fault(24, without="the comparison of whole ids")
 async def test_each_id_is_its_own_in_every_reader(store: EventStore) -> None:
     async with Backstory(store, projections=[Sums]) as story:
         for number, id in enumerate(IDS, 1):
@@ -75,7 +75,7 @@ async def test_each_id_is_its_own_in_every_reader(store: EventStore) -> None:
                     assert (await anext(subscription)).id == id
 
 
-@pytest.mark.fault(24, without="the comparison of whole ids in conditions")
+@pytest.mark.fault(24, without="the comparison of whole tags")
 async def test_condition_on_one_id_is_not_met_by_another(store: EventStore) -> None:
     for id in IDS:
         tagged = new_event(metadata=Metadata(tags=(id,)))
@@ -88,7 +88,7 @@ async def test_condition_on_one_id_is_not_met_by_another(store: EventStore) -> N
             await store.append("seat-1", [again], expected_version=ANY, condition=condition)
 
 
-@pytest.mark.fault(24, without="the hash in the names of files of owners")
+@pytest.mark.fault(24, without="the hash in the names of owners' files")
 async def test_owner_of_a_hostile_name_owns_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "inside"
     folder.mkdir()
@@ -143,7 +143,7 @@ async def run(path: Path, command: str, *arguments: str) -> Result:
     return await anyio.to_thread.run_sync(CliRunner().invoke, program, line)
 
 
-@pytest.mark.fault(24, without="the dash that ends the options")
+@pytest.mark.fault(24, without="the comparison of whole ids")
 async def test_command_line_shows_each_id_as_its_own(tmp_path: Path) -> None:
     path = tmp_path / "story.db"
     async with SQLiteStore(path) as store:
@@ -161,7 +161,7 @@ async def test_command_line_shows_each_id_as_its_own(tmp_path: Path) -> None:
         assert json.loads(line)["data"] == {"text": id}
 
 
-@pytest.mark.fault(24, without="the escape of control characters on the terminal")
+@pytest.mark.fault(24, without="the escape of what a terminal obeys")
 async def test_command_line_sends_no_control_character_to_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "story.db"
     evil = "\x1b[2J\x9b31m\x07\x08\r\u202e"

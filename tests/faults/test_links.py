@@ -44,7 +44,7 @@ async def use(path: Path) -> None:
         pass
 
 
-@pytest.mark.fault(32, without="O_NOFOLLOW")
+@pytest.mark.fault(32, without="`O_NOFOLLOW`")
 @pytest.mark.parametrize("is_new", [True, False])
 @pytest.mark.parametrize("beside", BESIDE)
 async def test_link_in_the_place_of_a_file_is_not_written_through(
@@ -61,7 +61,7 @@ async def test_link_in_the_place_of_a_file_is_not_written_through(
     assert victim.read_bytes() == PRECIOUS
 
 
-@pytest.mark.fault(32, without="O_NOFOLLOW")
+@pytest.mark.fault(32, without="`O_NOFOLLOW`")
 @pytest.mark.parametrize("beside", BESIDE)
 async def test_link_to_nowhere_makes_no_file_there(path: Path, tmp_path: Path, beside: str) -> None:
     Path(f"{path}{beside}").symlink_to(tmp_path / "nowhere")
@@ -71,7 +71,7 @@ async def test_link_to_nowhere_makes_no_file_there(path: Path, tmp_path: Path, b
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.fault(32, without="O_NOFOLLOW")
+@pytest.mark.fault(32, without="`O_NOFOLLOW`")
 @pytest.mark.parametrize("beside", ["-head", "-turn", "-queue"])
 async def test_link_to_an_empty_file_is_refused_too(
     path: Path, tmp_path: Path, beside: str
@@ -86,7 +86,7 @@ async def test_link_to_an_empty_file_is_refused_too(
     assert (tmp_path / "empty").read_bytes() == b""
 
 
-@pytest.mark.fault(32, without="O_NOFOLLOW")
+@pytest.mark.fault(32, without="`O_NOFOLLOW`")
 async def test_link_in_the_place_of_an_owner_is_refused(path: Path, victim: Path) -> None:
     async with SQLiteStore(path) as store:
         await store.try_own("Counts")
@@ -102,7 +102,7 @@ async def test_link_in_the_place_of_an_owner_is_refused(path: Path, victim: Path
     assert victim.read_bytes() == PRECIOUS
 
 
-@pytest.mark.fault(32, without="O_NOFOLLOW")
+@pytest.mark.fault(32, without="the closing of the first file when the second cannot be opened")
 async def test_descriptors_are_given_back_when_a_link_is_refused(path: Path, victim: Path) -> None:
     descriptors = Path("/proc/self/fd")
     if not descriptors.exists():
@@ -135,7 +135,7 @@ async def test_salvage_writes_through_no_link(path: Path, victim: Path, beside: 
     assert victim.read_bytes() == PRECIOUS
 
 
-@pytest.mark.fault(32, 33, without="the path as it was resolved")
+@pytest.mark.fault(32, 33, without="the path as links lead to it")
 async def test_two_links_to_one_store_are_one_store(path: Path, tmp_path: Path) -> None:
     await use(path)
     links = [tmp_path / "one.db", tmp_path / "other.db"]

@@ -135,7 +135,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.fault(25, 5, without="the hashes of events")
+@pytest.mark.fault(25, 5, without="the comparison of hashes")
 @pytest.mark.parametrize("change", CHANGES)
 async def test_row_that_was_changed_behind_the_store_s_back_is_found(
     tmp_path: Path, change: str

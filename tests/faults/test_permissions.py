@@ -41,7 +41,7 @@ def mode(path: Path, bits: int) -> Generator[None]:
         path.chmod(before)
 
 
-@pytest.mark.fault(31, without="the translation of errors of the system")
+@pytest.mark.fault(31, without="the look whether the file may be written")
 @pytest.mark.parametrize("beside", BESIDE)
 @pytest.mark.parametrize("bits", [0o000, 0o444])
 async def test_file_that_may_not_be_written_is_told_at_opening(
@@ -57,7 +57,7 @@ async def test_file_that_may_not_be_written_is_told_at_opening(
         await store.append("task-1", noted("b"), expected_version=1)
 
 
-@pytest.mark.fault(31, without="the translation of errors of the system")
+@pytest.mark.fault(31, without="the translation of the system's errors")
 @pytest.mark.parametrize("bits", [0o000, 0o444, 0o555])
 async def test_folder_that_may_not_be_written_is_told_at_opening(tmp_path: Path, bits: int) -> None:
     folder = tmp_path / "folder"
@@ -74,7 +74,7 @@ async def test_folder_that_may_not_be_written_is_told_at_opening(tmp_path: Path,
         assert texts_of(await drain(store.read_log())) == ["a"]
 
 
-@pytest.mark.fault(31, without="the look at whether the file exists")
+@pytest.mark.fault(31, without="the translation of the system's errors")
 async def test_place_that_is_none_is_told_at_opening(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     (tmp_path / "folder").mkdir()
@@ -105,7 +105,7 @@ async def test_every_file_is_its_owner_s_alone(tmp_path: Path, umask: int) -> No
     assert modes == {0o600}
 
 
-@pytest.mark.fault(31, without="the translation of errors of the system")
+@pytest.mark.fault(31, without="the translation of the system's errors")
 async def test_disk_that_becomes_read_only_is_told_and_passes(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=4m") as disk:
         path = await make_store(disk / "story.db")
@@ -122,7 +122,7 @@ async def test_disk_that_becomes_read_only_is_told_and_passes(tmp_path: Path) ->
             await store.append("task-1", noted("b"), expected_version=1)
 
 
-@pytest.mark.fault(31, without="the new connection after an error")
+@pytest.mark.fault(31, without="the translation of the system's errors")
 async def test_folder_that_is_closed_under_an_open_store_harms_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

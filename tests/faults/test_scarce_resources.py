@@ -19,7 +19,7 @@ DOCUMENTED = {"StoreUnavailableError", "MemoryError"}
 
 
 @needs_limits
-@pytest.mark.fault(34, without="the translation of errors of the system")
+@pytest.mark.fault(34, without="statements that are read when the module is imported")
 async def test_open_store_needs_no_further_descriptor(tmp_path: Path) -> None:
     (said,) = await finish("limited.py", tmp_path / "story.db", "files", 64)
 
@@ -29,7 +29,7 @@ async def test_open_store_needs_no_further_descriptor(tmp_path: Path) -> None:
 
 
 @needs_limits
-@pytest.mark.fault(34, without="the closing of what was opened when opening fails")
+@pytest.mark.fault(34, without="the closing of the first file when the second cannot be opened")
 async def test_store_that_finds_no_descriptor_opens_when_there_is_one(tmp_path: Path) -> None:
     (said,) = await finish("opening.py", tmp_path / "story.db", 20)
 
@@ -41,7 +41,7 @@ async def test_store_that_finds_no_descriptor_opens_when_there_is_one(tmp_path: 
 
 @needs_limits
 @pytest.mark.slow
-@pytest.mark.fault(34, without="the rollback, and the new connection after an error")
+@pytest.mark.fault(34, without="the slot of a reader that is given back after an error")
 @pytest.mark.parametrize("megabytes", [5, 20, 60])
 async def test_lack_of_memory_is_told_and_passes(tmp_path: Path, megabytes: int) -> None:
     (said,) = await finish("limited.py", tmp_path / "story.db", "memory", megabytes * 1_000_000)
@@ -52,7 +52,7 @@ async def test_lack_of_memory_is_told_and_passes(tmp_path: Path, megabytes: int)
 
 
 @pytest.mark.slow
-@pytest.mark.fault(34, without="the one watch for all who wait")
+@pytest.mark.fault(34, without="the wake-up behind an append")
 async def test_ten_thousand_subscribers_each_get_what_is_appended(store: EventStore) -> None:
     watched = Watched()
     seen: list[str] = []

@@ -40,7 +40,7 @@ def interrupt(path: Path, way: str, number: signal.Signals, after: int) -> tuple
 
 
 @pytest.mark.slow
-@pytest.mark.fault(29, without="the wait for the writer in aclose")
+@pytest.mark.fault(29, without="answers that wait for COMMIT")
 @pytest.mark.parametrize("way", ["async", "blocking"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_signal_ends_the_program_and_loses_nothing(
@@ -64,7 +64,7 @@ async def test_signal_ends_the_program_and_loses_nothing(
         said[-1] = len(versions)
 
 
-@pytest.mark.fault(29, without="the answers to what waits when the writer has ended")
+@pytest.mark.fault(29, without="the wait for the writer to end by itself")
 async def test_closing_under_appends_answers_each_of_them(tmp_path: Path) -> None:
     for turns in range(12):
         store = SQLiteStore(tmp_path / f"{turns}.db")
@@ -143,7 +143,7 @@ async def test_subscribers_end_when_the_store_is_closed(store: EventStore) -> No
     assert ended == [StoreClosedError] * 20
 
 
-@pytest.mark.fault(29, without="the wait for the writer in aclose")
+@pytest.mark.fault(29, without="the closing of the writing connection")
 async def test_loop_that_is_stopped_in_the_middle_leaves_a_whole_store(tmp_path: Path) -> None:
     path = tmp_path / "story.db"
     threads = threading.active_count()

@@ -36,7 +36,7 @@ TOO_LARGE: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.fault(23, without="the limits of appends and events")
+@pytest.mark.fault(23, without="the limits of an append")
 @pytest.mark.parametrize("name", TOO_LARGE)
 async def test_append_beyond_its_limits_is_refused_and_leaves_nothing(
     store: EventStore, name: str
@@ -51,7 +51,7 @@ async def test_append_beyond_its_limits_is_refused_and_leaves_nothing(
     await store.append("large-1", noted("a"), expected_version=0)
 
 
-@pytest.mark.fault(23, without="the limits of appends and events")
+@pytest.mark.fault(23, without="the limits of an append")
 async def test_part_that_is_unfit_refuses_the_whole_commit(store: EventStore) -> None:
     for unfit in (list[NewEvent](), noted(*["a"] * 1_000)):
         faults.count()
@@ -78,7 +78,7 @@ async def test_largest_appends_come_back_whole(store: EventStore) -> None:
     assert texts_of(await drain(store.read_stream("large-1", backward=True))) == texts[::-1]
 
 
-@pytest.mark.fault(23, without="the limits of appends and events")
+@pytest.mark.fault(23, without="the place of a batch that waits for the next group")
 async def test_group_of_large_appends_comes_back_whole(store: EventStore) -> None:
     async with anyio.create_task_group() as group:
         for number in range(6):

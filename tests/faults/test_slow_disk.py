@@ -20,7 +20,7 @@ PAUSE_SECONDS_MAX = 0.5
 
 
 @pytest.mark.slow
-@pytest.mark.fault(8, without="the thread of the writing connection")
+@pytest.mark.fault(8, without="the thread of a connection")
 async def test_slow_sync_does_not_hold_up_the_event_loop(tmp_path: Path) -> None:
     path = tmp_path / "story.db"
     async with SQLiteStore(path):
@@ -43,7 +43,7 @@ async def test_slow_sync_does_not_hold_up_the_event_loop(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.fault(8, without="the head that is kept beside the file")
+@pytest.mark.fault(8, without="the head beside the file, and `verify`")
 async def test_write_that_leaves_out_its_beginning_is_noticed_or_harmless(tmp_path: Path) -> None:
     # The system says that 10 bytes are written, and has written none: SQLite goes on behind them.
     number, is_struck, harmed = 0, True, 0

@@ -81,7 +81,7 @@ def check_ended(traced: Traced) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.fault(1, "T32", without="an answer waits for COMMIT")
+@pytest.mark.fault(1, "T32", without="answers that wait for COMMIT")
 @pytest.mark.parametrize("call", [*CALLS, *ONLY])
 async def test_kill_at_each_call_loses_nothing_acknowledged(tmp_path: Path, call: str) -> None:
     rounds = Rounds(tmp_path, call, "signal=KILL")
@@ -93,7 +93,7 @@ async def test_kill_at_each_call_loses_nothing_acknowledged(tmp_path: Path, call
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.fault(1, without="")
+@pytest.mark.fault(1, without="the writing connection that rolls back what one for reading may not")
 @pytest.mark.parametrize("call", CALLS)
 async def test_kill_while_the_file_is_made_leaves_one_that_opens(tmp_path: Path, call: str) -> None:
     rounds = Rounds(tmp_path, call, "signal=KILL", is_new=True)
@@ -105,7 +105,7 @@ async def test_kill_while_the_file_is_made_leaves_one_that_opens(tmp_path: Path,
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.fault(7, without="an error of COMMIT is told as unknown")
+@pytest.mark.fault(7, without="an error of COMMIT that reaches the caller")
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EINTR"])
 @pytest.mark.parametrize("call", [*CALLS, *ONLY])
 async def test_error_at_each_call_is_told_and_passes(tmp_path: Path, call: str, error: str) -> None:
@@ -116,6 +116,6 @@ async def test_error_at_each_call_is_told_and_passes(tmp_path: Path, call: str, 
     assert rounds.is_ended
 
 
-@pytest.mark.fault(7, without="an error of COMMIT reaches the caller")
+@pytest.mark.fault(7, without="an error of COMMIT that reaches the caller")
 async def test_sync_that_fails_is_told_and_passes(tmp_path: Path) -> None:
     await Rounds(tmp_path, "fdatasync", "error=EIO").run(up_to=AT_ONCE)

@@ -104,7 +104,7 @@ async def test_older_program_decides_nothing_upon_a_newer_event(
     assert (careful.total, careful.unknown_count) == (2, 1)
 
 
-@pytest.mark.fault(26, "T18", without="the difference between what is not asked for and what is")
+@pytest.mark.fault(26, "T18", without="the refusal to fold what is unknown")
 async def test_projection_passes_over_a_new_type_and_stops_at_a_newer_one(
     store: EventStore,
 ) -> None:

@@ -101,7 +101,7 @@ async def kept(store: EventStore, make: Callable[[], NewEvent]) -> RecordedEvent
     return recorded
 
 
-@pytest.mark.fault(27, "T40", without="the comparison with what was decoded")
+@pytest.mark.fault(27, "T40", without="the comparison with what is decoded again")
 @CHECKED
 @given(TYPED)
 async def test_event_with_typed_fields_comes_back_equal_or_is_refused(
@@ -120,7 +120,7 @@ def fields(event: Any) -> list[Any]:
     return [getattr(event, name) for name in event.__struct_fields__]
 
 
-@pytest.mark.fault(27, "T40", without="the comparison with what was decoded")
+@pytest.mark.fault(27, "T40", without="the comparison with what is decoded again")
 @CHECKED
 @given(ANYTHING)
 async def test_value_of_any_type_comes_back_equal_or_is_refused(
@@ -133,7 +133,7 @@ async def test_value_of_any_type_comes_back_equal_or_is_refused(
         assert repr(recorded.data) == repr(Measured(value=value))
 
 
-@pytest.mark.fault(27, "T40", without="the comparison with what was decoded")
+@pytest.mark.fault(27, "T40", without="the comparison with what is decoded again")
 @CHECKED
 @given(ANYTHING)
 async def test_free_metadata_comes_back_equal_or_is_refused(store: EventStore, value: Any) -> None:
@@ -173,7 +173,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.fault(27, "T40", without="the comparison with what was decoded")
+@pytest.mark.fault(27, "T40", without="the comparison with what is decoded again")
 @pytest.mark.parametrize("name", REFUSED)
 async def test_value_that_would_change_is_refused_before_anything_is_written(
     store: EventStore, name: str
