@@ -47,7 +47,7 @@ from backstory._context import Context
 from backstory._errors import ConfigurationError, ConflictError, StoreError
 from backstory._idempotency import EventNaming, Repetitions
 from backstory._ids import stream_id_of
-from backstory._logging import STREAM_ID, log
+from backstory._logging import STREAM_ID, VERSION, log
 from backstory._recorded import RecordedEvent
 from backstory._snapshots import Snapshots
 from backstory._store import EventStore
@@ -144,10 +144,11 @@ class Execution(Generic[R]):
             Exception: As `Repository.execute`.
         """
         if kept is not None and self._can_use(kept):
-            outcome = await self._run_on_kept(kept)
+            version = kept.aggregate.version
+            outcome = await self._run_on_kept(kept, version)
             if outcome is not None:
                 return outcome
-            log.debug("aggregate.outdated", **{STREAM_ID: self.stream_id})
+            log.debug("aggregate.outdated", **{STREAM_ID: self.stream_id, VERSION: version})
         return await until_first(
             self._run_on_loaded,
             {STREAM_ID: self.stream_id},
@@ -164,9 +165,8 @@ class Execution(Generic[R]):
         loaded = await self._aggregates.load(self._class, self._id)
         return await self._run_on(Kept(loaded, difference_count))
 
-    async def _run_on_kept(self, kept: Kept) -> Outcome[R] | None:
+    async def _run_on_kept(self, kept: Kept, version: int) -> Outcome[R] | None:
         """Run on a state that may be past; return None where it was."""
-        version = kept.aggregate.version
         try:
             outcome = await self._run_on(kept)
         except ConflictError:

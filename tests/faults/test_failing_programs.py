@@ -21,6 +21,7 @@ from backstory import (
     Event,
     EventFilter,
     EventStore,
+    OnFailure,
     Projection,
     ProjectionFailedError,
     RecordedEvent,
@@ -77,7 +78,7 @@ class Brittle(Aggregate, category="brittle", snapshot_every=1):
         raise ZeroDivisionError(event.where)
 
 
-class Fragile(Projection):
+class Fragile(Projection, on_failure=OnFailure.STOP, attempt_count_max=1):
     total: int = 0
 
     @on(Counted)

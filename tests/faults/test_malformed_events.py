@@ -16,6 +16,7 @@ from backstory import (
     CorruptLogError,
     DecodeError,
     EventStore,
+    OnFailure,
     Projection,
     ProjectionFailedError,
     StoreError,
@@ -48,7 +49,7 @@ MALFORMED = [
 """Data of an event whose class has one field, a whole number."""
 
 
-class Sums(Projection):
+class Sums(Projection, on_failure=OnFailure.STOP, attempt_count_max=1):
     total: int = 0
 
     @on(Counted)
@@ -119,7 +120,9 @@ async def test_malformed_event_stops_what_wants_it_and_nobody_else(store: EventS
         assert await story.execute(Counter.count, "2") == 1
 
     assert failed.value.position == 2
-    assert await store.load_checkpoint("Sums") is None
+    checkpoint = await store.load_checkpoint("Sums")
+    assert checkpoint is not None
+    assert (checkpoint.position, checkpoint.model_json) == (1, b'{"total":1}')
 
 
 CHANGES = {

@@ -16,6 +16,7 @@ from backstory import (
     Event,
     EventStore,
     NewEvent,
+    OnFailure,
     Projection,
     ProjectionFailedError,
     RawEvent,
@@ -45,7 +46,7 @@ async def store_future(store: EventStore, name: str) -> bytes:
     return data_json
 
 
-class Sums(Projection):
+class Sums(Projection, on_failure=OnFailure.STOP, attempt_count_max=1):
     total: int = 0
 
     @on(Counted)

@@ -180,8 +180,7 @@ def retry(
     \b
     Examples:
       backstory parked retry task-history task-write-docs --wait 10
-      backstory parked list task-history --json | jq -r .stream_id | while read -r id; do
-        backstory parked retry task-history "$id"; done
+      backstory parked retry task-history task-write-docs --json
     """  # noqa: D301 - \b keeps click from wrapping
     outcome, still = run(partial(_retry, store, name, stream, wait_seconds))
     if outcome.is_done and still is not None and not as_json:
