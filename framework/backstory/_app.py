@@ -47,6 +47,7 @@ A = TypeVar("A", bound=Aggregate)
 M = TypeVar("M", bound=Projection)
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _TIMEOUT_SECONDS: Final = 30.0
 
@@ -118,10 +119,10 @@ class Backstory:
         async with AsyncExitStack() as ending:
             # Left in the opposite order: commands end first, then projectors, then the rest.
             await self._open_store(ending)
-            background = await ending.enter_async_context(anyio.create_task_group())
-            self._projecting = await ending.enter_async_context(ActorSystem())
+            background = await _enter(ending, anyio.create_task_group())
+            self._projecting = await _enter(ending, ActorSystem())
             ending.callback(self._stop_projectors)
-            await ending.enter_async_context(self._live)
+            await _enter(ending, self._live)
             self._ending = ending.pop_all()
         # Nothing from here on waits or fails: what has been begun is ended by __aexit__.
         self._projectors = projectors
@@ -150,8 +151,7 @@ class Backstory:
             self._repository.snapshots.stop_checking()
         self._repository = None
         if ending is not None:
-            # Without the block's error, which the groups would wrap. When the block was cancelled,
-            # so are these waits, and the children with them.
+            # When the block was cancelled, so are these waits, and the children with them.
             await ending.aclose()
 
     def _stop_projectors(self) -> None:
@@ -195,9 +195,8 @@ class Backstory:
             raise StoreClosedError(store="this Backstory")
         return self._repository
 
-    @property
     def live_aggregates(self) -> list[LiveAggregate]:
-        """The aggregates that are loaded now, the longest unused first."""
+        """Return the aggregates that are loaded now, the longest unused first."""
         return self._live.statuses()
 
     def actors(self) -> list[ActorStatus]:
@@ -413,3 +412,10 @@ class Backstory:
     ) -> AbstractAsyncContextManager[Subscription]:
         """Open a subscription: catch-up, then live; as `EventStore.subscribe`."""
         return self._store.subscribe(after_position=after_position, where=where)
+
+
+async def _enter(ending: AsyncExitStack, part: AbstractAsyncContextManager[T]) -> T:
+    """Enter a part, which is left without whatever error there is: a group would wrap it."""
+    entered = await part.__aenter__()
+    ending.push_async_callback(part.__aexit__, None, None, None)
+    return entered

@@ -36,6 +36,7 @@ from backstory._projection import Projection
 from backstory._recorded import RecordedEvent
 from backstory._repository import Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE
+from backstory.actors import ActorStatus
 
 A = TypeVar("A", bound=Aggregate)
 M = TypeVar("M", bound=Projection)
@@ -240,10 +241,13 @@ class BlockingBackstory:
         """Append what the commands on a loaded aggregate have decided; as `Repository.save`."""
         return self.run(Backstory.save, aggregate)
 
-    @property
     def live_aggregates(self) -> list[LiveAggregate]:
-        """The aggregates that are loaded now; as `Backstory.live_aggregates`."""
+        """Return the aggregates that are loaded now; as `Backstory.live_aggregates`."""
         return self.run(_list_live)
+
+    def actors(self) -> list[ActorStatus]:
+        """Return how the actors are; as `Backstory.actors`."""
+        return self.run(_list_actors)
 
     def read_model(
         self,
@@ -462,8 +466,12 @@ async def _take(
     return chunk, True
 
 
+async def _list_actors(story: Backstory) -> list[ActorStatus]:
+    return story.actors()
+
+
 async def _list_live(story: Backstory) -> list[LiveAggregate]:
-    return story.live_aggregates
+    return story.live_aggregates()
 
 
 async def _gather(

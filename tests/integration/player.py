@@ -49,4 +49,5 @@ async def main(path: str, name: str, other: str, hit_count: str) -> None:
             sys.stdout.write(json.dumps(version) + "\n")
 
 
-anyio.run(main, *sys.argv[1:])
+_, path, name, other, hit_count = sys.argv
+anyio.run(main, path, name, other, hit_count)
