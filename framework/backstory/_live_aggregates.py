@@ -97,8 +97,10 @@ class LiveAggregates:
         traceback: TracebackType | None,
     ) -> None:
         """Let the commands end that were asked for, within the system's grace, and no others."""
-        await self._system.__aexit__(exc_type, exc, traceback)
-        self._live.clear()
+        try:
+            await self._system.__aexit__(exc_type, exc, traceback)
+        finally:
+            self._live.clear()
 
     async def execute(self, execution: Execution[R], /) -> R:
         """Run a command in its turn, and return what it returned.

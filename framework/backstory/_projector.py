@@ -420,12 +420,12 @@ class Projector(Generic[P]):
         """Put what was built in the place of what serves."""
         self._compare(building)
         notes = await self._parked_notes(building.parked)
-        if isinstance(building.keeper, TableKeeper):
-            shown = await show(building.keeper, notes)  # pyright: ignore[reportUnknownArgumentType]  # of what is no matter
-            keeper = cast("Keeper[P]", shown)
+        built: Any = building.keeper
+        if issubclass(self._class, TableProjection):
+            keeper = cast("Keeper[P]", await show(built, notes))
         else:
             keeper = self._in_memory(self._name)
-            keeper.model, keeper.position = building.keeper.model, building.position
+            keeper.model, keeper.position = built.model, building.position
             keeper.is_owner = self._is_owner
             await keeper.keep(notes)
         serving = Pass(keeper, clock=self._clock, chance=self._chance)

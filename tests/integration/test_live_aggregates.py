@@ -23,7 +23,7 @@ from tests.conftest import (
 )
 from tests.faults.account import faults
 from tests.integration.process import finish, start
-from tests.integration.test_cancellation import WAITS_MAX, Step, step  # noqa: F401 - a fixture
+from tests.integration.test_cancellation import STEPS, WAITS_MAX
 
 from backstory import (
     ANY,
@@ -202,15 +202,15 @@ def bytes_of_states(count: int) -> int:
     return taken
 
 
+@pytest.mark.parametrize("way", STEPS)
 async def test_command_that_is_cancelled_anywhere_takes_effect_once_or_not(
-    store: EventStore,
-    step: Step,  # noqa: F811 - the fixture
+    store: EventStore, way: str
 ) -> None:
     expected = 0
     async with Backstory(store) as story:
         for at in range(1, WAITS_MAX):
             scope = story.using(idempotency_key=f"key {at}")
-            is_cancelled = await step(partial(scope.execute, Counter.count, "1"), at)
+            is_cancelled = await STEPS[way](partial(scope.execute, Counter.count, "1"), at)
 
             expected += 1
             with anyio.fail_after(DEADLINE_SECONDS):

@@ -6,6 +6,7 @@ The tests run on a simulated loop: time is a number, and the order of work is dr
 import asyncio
 import gc
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -102,7 +103,7 @@ def running() -> list[asyncio.Task[Any]]:
 
 def stop_by_name(story: Backstory, stream_id: str) -> None:
     """Stop the actor of an aggregate, as nobody can from outside."""
-    actor = story._live._system.find(stream_id)  # pyright: ignore[reportPrivateUsage]
+    actor = story._live._system.find(stream_id)  # pyright: ignore[reportPrivateUsage]  # as said
     assert actor is not None
     actor.stop_nowait()
 
@@ -476,10 +477,10 @@ async def test_error_that_ends_programs_reaches_its_caller_alone(
 async def test_cancelled_command_that_has_not_begun_does_not_run(store: FaultyStore) -> None:
     delay = store.delay("commit")
     async with Backstory(store) as story, anyio.create_task_group() as group:
-        group.start_soon(story.execute, Counter.count, "1", 1)
+        group.start_soon(partial(story.execute, Counter.count, "1", 1))
         await delay.wait_reached()
         async with anyio.create_task_group() as gone:
-            gone.start_soon(story.execute, Counter.count, "1", 10)
+            gone.start_soon(partial(story.execute, Counter.count, "1", 10))
             await anyio.wait_all_tasks_blocked()
             gone.cancel_scope.cancel()
         delay.release()
@@ -491,7 +492,7 @@ async def test_cancelled_command_that_has_begun_ends(store: FaultyStore) -> None
     delay = store.delay("commit")
     async with Backstory(store) as story:
         async with anyio.create_task_group() as group:
-            group.start_soon(story.execute, Counter.count, "1", 1)
+            group.start_soon(partial(story.execute, Counter.count, "1", 1))
             await delay.wait_reached()
             group.cancel_scope.cancel()
         assert await store.head() == 0
@@ -535,8 +536,9 @@ async def test_block_ends_after_the_commands_that_were_asked_for(store: FaultySt
     async def ask() -> None:
         answers.append(await story.execute(Counter.count, "1"))
 
+    story = Backstory(store)
     async with anyio.create_task_group() as group:
-        async with Backstory(store) as story:
+        async with story:
             scope = story.using(actor="late")
             for _ in range(5):
                 group.start_soon(ask)
@@ -667,7 +669,7 @@ async def test_no_timer_runs_while_nothing_is_live(store: FaultyStore) -> None:
         loop = asyncio.get_running_loop()
 
         gc.collect()
-        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
+        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]  # what nothing else tells
 
 
 async def test_no_command_is_lost_to_an_aggregate_that_leaves(store: FaultyStore) -> None:
