@@ -96,3 +96,21 @@ async def test_sending_is_cancelled_anywhere(
         pytest.fail("it waits too often")
     assert at > 1
     assert system.dead_letters.count == 0
+
+
+async def test_actor_whose_task_is_cancelled_by_itself_takes_nobody_along() -> None:
+    async with ActorSystem() as system:
+        one, other = system.spawn(Clerk, name="one"), system.spawn(Clerk, name="other")
+        begun = anyio.Event()
+
+        async def wait(_: Clerk) -> None:
+            begun.set()
+            await anyio.sleep_forever()
+
+        await one.tell(wait)
+        await begun.wait()
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "one"]
+        task.cancel()
+        await one.wait_stopped()
+
+        assert await other.ask(Clerk.work, "a") == ["a"]

@@ -270,15 +270,16 @@ class Cell:
             self._settle(Trigger.SETTLED)
 
     async def run(self) -> None:
-        """Work until nothing is left to be done; raises nothing but cancellation."""
+        """Work until nothing is left to be done; raises nothing but the cancellation of a scope."""
         try:
             await self._live()
         except anyio.get_cancelled_exc_class():
             self.abandon()
-            # Where no scope around the task was cancelled, nobody else will see to the rest.
-            if anyio.current_effective_deadline() != float("-inf"):
-                self.home.start(self)
-            raise
+            if anyio.current_effective_deadline() == float("-inf"):
+                raise
+            # No scope around the task was cancelled, but the task itself, from outside. Nobody
+            # else will see to the rest; and raised, it would cancel the group, and everybody in it.
+            self.home.start(self)
         except BaseException as error:  # noqa: BLE001 - the system's block raises it
             self.abandon()
             self.home.crash(error)
