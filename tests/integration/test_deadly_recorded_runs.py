@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.account import faults
 from tests.integration.process import start
 from tests.integration.test_recorded_runs import Recording, recording
 
@@ -25,11 +26,13 @@ def run(path: Path, form: str, position: int) -> Any:
     with start("deadly.py", path, form, position) as process:
         written, said = process.communicate(timeout=100)
     if process.returncode == ENDED:
+        faults.count()
         return None
     assert process.returncode == 0, said.decode()
     return json.loads(written)
 
 
+@pytest.mark.fault(18, "T19", without="the count of attempts over processes")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("form", ["memory", "tables"])

@@ -47,6 +47,7 @@ def scaled(store: EventStore, count: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(10, "T25", without="the actor between the writers and the stream")
 async def test_many_writers_of_one_stream_wait_in_turn_and_none_conflicts(
     store: EventStore,
 ) -> None:
@@ -61,6 +62,7 @@ async def test_many_writers_of_one_stream_wait_in_turn_and_none_conflicts(
             overtaken.append(len(overtaken) - before)
 
     async with Backstory(counted) as story, anyio.create_task_group() as group:
+        faults.count(200)
         for _ in range(200):
             group.start_soon(write, story)
 
@@ -76,11 +78,13 @@ def worth(number: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("T13", without="the look for the key")
 async def test_commands_that_come_again_take_effect_once(store: EventStore) -> None:
     command_count = scaled(store, 10_000)
     chance = random.Random(13)  # noqa: S311 - reproducible, and not for secrets
     commands = [number for number in range(command_count) for _ in range(chance.randint(1, 3))]
     chance.shuffle(commands)
+    faults.count(len(commands) - command_count)
     answers: dict[int, set[int]] = {number: set() for number in range(command_count)}
     waiting = iter(commands)
 
@@ -125,6 +129,7 @@ def left_over(*classes: type) -> list[object]:
     return [one for one in gc.get_objects() if type(one) in classes]
 
 
+@pytest.mark.fault("T28", "T29", store="in_memory", without="the drop of what failed")
 @pytest.mark.slow
 async def test_every_command_is_answered_and_none_applied_twice_while_everything_fails() -> None:
     aggregate_count, command_count = 1_000, 100
@@ -136,6 +141,7 @@ async def test_every_command_is_answered_and_none_applied_twice_while_everything
     tasks = asyncio.all_tasks()
 
     ids = iter(range(aggregate_count))
+    faults.count(aggregate_count)  # each meets some of them
 
     async def command(story: Backstory) -> None:
         for id in ids:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import new_event
+from tests.faults.account import faults
 from tests.integration.poisoned import Stepped
 from tests.integration.process import start
 
@@ -32,12 +33,14 @@ def run(path: Path, form: str, poison: int = 0, moment: str = "-", rebuild: str 
     process = start("poisoned.py", path, form, poison, moment, *([rebuild] if rebuild else []))
     written, said = process.communicate(timeout=100)
     if process.returncode == ENDED:
+        faults.count()
         return None
     process.stdout, process.stderr = None, None
     assert process.returncode == 0, said.decode()
     return json.loads(written)
 
 
+@pytest.mark.fault(18, 19, "T19", without="the count of attempts over processes")
 @pytest.mark.parametrize("form", ["memory", "tables"])
 async def test_event_that_ends_the_process_is_parked_after_its_attempts(
     tmp_path: Path, form: str
@@ -69,6 +72,7 @@ async def test_event_that_ends_the_process_is_parked_after_its_attempts(
 CALLS = ["put_progress", "put_notes", "drop_checkpoint"]
 
 
+@pytest.mark.fault(19, 20, "T7", without="one transaction of changes and checkpoint")
 @pytest.mark.slow  # some hundred processes
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.faults.account import faults
 from tests.integration.process import lines, output, start
 from tests.integration.rebuilding import Placed
 
@@ -64,6 +65,7 @@ async def watched(path: Path) -> AsyncGenerator[Watched]:
         yield seen
 
 
+@pytest.mark.fault(20, "T11", without="the wait until it is built")
 @pytest.mark.parametrize(
     "event_count",
     [5_000, pytest.param(200_000, marks=[pytest.mark.slow, pytest.mark.timeout(400)])],
@@ -98,6 +100,7 @@ def kill_half_way(path: Path, event_count: int) -> None:
         assert next(said) == "serves"
         anyio.run(half_built, path, event_count // 2)
         process.kill()
+        faults.count()
         rest = output(process).read()
     assert b"built" not in rest, "it was too fast to be killed half-way"
 

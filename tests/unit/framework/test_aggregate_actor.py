@@ -12,6 +12,7 @@ from typing import Any, cast
 import anyio
 import pytest
 from tests.conftest import Counted, Counter, TooMuchError, drain, new_event
+from tests.faults.account import faults
 
 from backstory import (
     ANY,
@@ -222,6 +223,7 @@ async def test_actor_can_execute_commands(store: FaultyStore) -> None:
 # As right as what is loaded
 
 
+@pytest.mark.fault("T28", store="in_memory", without="the drop of what failed")
 @pytest.mark.parametrize("way", ["before", "after", "unknown", "crash"])
 async def test_failed_append_leaves_the_next_command_the_truth(
     store: FaultyStore, way: str
@@ -239,6 +241,7 @@ async def test_failed_append_leaves_the_next_command_the_truth(
                 store.crash_at("commit", is_done=True)
         with pytest.raises(StoreUnavailableError) as failed:
             await story.execute(Counter.count, "1", 10)
+        faults.count()
         await store.open()
 
         happened = way in {"after", "crash"}
@@ -672,6 +675,7 @@ async def test_no_timer_runs_while_nothing_is_live(store: FaultyStore) -> None:
         assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]  # what nothing else tells
 
 
+@pytest.mark.fault("T29", store="in_memory", without="the look whether it is idle")
 async def test_no_command_is_lost_to_an_aggregate_that_leaves(store: FaultyStore) -> None:
     answers: list[int] = []
 
@@ -686,6 +690,7 @@ async def test_no_command_is_lost_to_an_aggregate_that_leaves(store: FaultyStore
                 group.start_soon(ask, number)
                 group.start_soon(story.execute, Counter.count, f"other-{number}")
 
+        faults.count(30)
         assert sorted(answers) == list(range(1, 301))
         assert await story.execute(Counter.look, "1") == 300
 
