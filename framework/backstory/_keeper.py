@@ -13,9 +13,10 @@ from backstory._codec import encode_state, state_decoder
 from backstory._errors import CorruptLogError, StoreError
 from backstory._fingerprint import fingerprint_of
 from backstory._generations import Generation, load_generations
+from backstory._handlers import fold_event
 from backstory._logging import PROJECTION, REASON, log
 from backstory._progress import Note, Progress, TableChange
-from backstory._projection import Projection, project
+from backstory._projection import Projection
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint
 from backstory._store import EventStore
@@ -99,6 +100,7 @@ class MemoryKeeper(Keeper[P]):
         """Make a keeper; `restore` begins."""
         super().__init__(store, projection, name)
         self._fingerprint = fingerprint_of(projection)
+        self._handlers = projection.handlers
         self.model = projection()
 
     async def restore(self) -> None:
@@ -134,7 +136,7 @@ class MemoryKeeper(Keeper[P]):
 
     def fold(self, recorded: RecordedEvent) -> None:
         """Fold an event into the read model."""
-        project(self.model, recorded)
+        fold_event(self.model, self._handlers, recorded)
 
     async def keep(self, notes: Sequence[Note] = ()) -> None:
         """Keep the read model, unless it would not come back as it is; and the notes."""

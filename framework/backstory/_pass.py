@@ -188,7 +188,9 @@ class Pass(Generic[P]):
 
     async def _fold_page(self) -> None:
         page = await self._next_page()
-        events = [recorded for recorded in page.events if not self.is_parked(recorded)]
+        events = page.events
+        if self.parked:
+            events = [recorded for recorded in events if not self.is_parked(recorded)]
         await self._note_before(events)
         self._fold(events)
         self.keeper.position = page.reached
