@@ -1,6 +1,7 @@
 """A swarm of agents audits a folder of Python source code; README.md says what you will see.
 
     python examples/swarm/main.py [FOLDER] [--store URL] [--agents N] [--fresh] [--pace SECONDS]
+        [--control]
 
 Everything that happens is an event in the store, with its cause. Interrupted or killed, the swarm
 goes on where it was when the same command is given again.
@@ -66,14 +67,17 @@ _FAILED, _INTERRUPTED = 1, 130
     metavar="SECONDS",
     help="Let each task take so much longer, to have time to watch, or to kill.",
 )
-def main(*, folder: Path, store: str, agents: int, fresh: bool, pace: float) -> None:
+@click.option("--control", is_flag=True, help="Let `backstory actors` ask how its actors are.")
+def main(*, folder: Path, store: str, agents: int, fresh: bool, pace: float, control: bool) -> None:
     """Let a swarm of agents audit the Python files under FOLDER (by default, Backstory's own).
 
     What they do is recorded event by event. Interrupt it with Ctrl-C, or kill it, and give the same
     command again: it goes on where it was.
     """
     warnings.filterwarnings("ignore", module=re.escape(AUDITED))
-    demo = Demo(folder.resolve(), store, max_agents=agents, pace_seconds=pace)
+    demo = Demo(
+        folder.resolve(), store, max_agents=agents, pace_seconds=pace, is_controlled=control
+    )
     code = _FAILED
     try:
         code = anyio.run(partial(demo.run, is_fresh=fresh))
@@ -92,18 +96,32 @@ def _first(errors: BaseException) -> BaseException:
 class Demo:
     """One call of the program."""
 
-    def __init__(self, folder: Path, store: str, *, max_agents: int, pace_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: str,
+        *,
+        max_agents: int,
+        pace_seconds: float,
+        is_controlled: bool,
+    ) -> None:
         self._folder = folder
         self._store = store
         self._max_agents = max_agents
         self._pace_seconds = pace_seconds
+        self._is_controlled = is_controlled
         self._run = f"{RUN_TAG}{uuid.uuid4().hex[:8]}"
         self._console = make_console()
 
     async def run(self, *, is_fresh: bool) -> int:
         """Begin a swarm or go on with one, and return the exit code."""
         # Many agents write to one ledger: whoever is late decides again, and again.
-        story = Backstory(self._store, projections=PROJECTIONS, attempt_count_max=100)
+        story = Backstory(
+            self._store,
+            projections=PROJECTIONS,
+            attempt_count_max=100,
+            control=self._is_controlled,
+        )
         async with story:
             with story.using(tags=[self._run]):
                 swarm = await self._prepare(story, is_fresh=is_fresh)

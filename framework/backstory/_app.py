@@ -6,6 +6,7 @@ block ends all of them in order: first what writes, then what reads, then the st
 block leaves it as it is, not wrapped into a group.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
@@ -18,6 +19,7 @@ import anyio
 from backstory._aggregate import Aggregate
 from backstory._attempts import ATTEMPT_COUNT_MAX
 from backstory._commit import Receipt
+from backstory._control import ProcessReport, control_file, serving
 from backstory._correlation import fold_correlation
 from backstory._decision import Decides
 from backstory._errors import ConfigurationError, StoreClosedError
@@ -73,6 +75,7 @@ class Backstory:
         shadow_check_share: float = SHADOW_CHECK_SHARE,
         live_aggregates_max: int = LIVE_AGGREGATES_MAX,
         idle_seconds: float = IDLE_SECONDS,
+        control: bool = False,
     ) -> None:
         """Wire the parts; `async with` starts them.
 
@@ -88,9 +91,12 @@ class Backstory:
                 not used for the longest time leave first. 0 for none: each command loads.
             idle_seconds: How long an aggregate stays loaded when no command comes; at most a
                 quarter longer.
+            control: Whether `backstory actors` may ask, in another process, how this one is doing:
+                at a Unix socket beside the store's file, which its owner alone may use.
 
         Raises:
-            ConfigurationError: The URL names no store, or two projections have one name.
+            ConfigurationError: The URL names no store, two projections have one name, or `control`
+                is asked for where the store is in no file or the platform has no Unix sockets.
             InvalidInputError: `attempt_count_max` is no number from 1, `shadow_check_share` is no
                 number from 0 to 1, `live_aggregates_max` is no number from 0, or `idle_seconds`
                 is no finite number above 0.
@@ -107,6 +113,7 @@ class Backstory:
         self._attempt_count_max = attempt_count_max
         self._shadow_check_share = shadow_check_share
         self._live = LiveAggregates(kept_count_max=live_aggregates_max, idle_seconds=idle_seconds)
+        self._control_file = control_file(self._store) if control else None
         self._projectors: dict[type[Projection], Projector[Any]] = {}
         self._projecting = ActorSystem()
         self._ending: AsyncExitStack | None = None
@@ -117,12 +124,14 @@ class Backstory:
             raise ConfigurationError("this Backstory is open already; make one for each block")
         projectors = {cls: Projector(self._store, cls) for cls in self._projections}
         async with AsyncExitStack() as ending:
-            # Left in the opposite order: commands end first, then projectors, then the rest.
+            # Left in the opposite order: commands end before projectors, and these before the rest.
             await self._open_store(ending)
             background = await _enter(ending, anyio.create_task_group())
             self._projecting = await _enter(ending, ActorSystem())
             ending.callback(self._stop_projectors)
             await _enter(ending, self._live)
+            if self._control_file is not None:
+                await _enter(ending, serving(self._control_file, self._report))
             self._ending = ending.pop_all()
         # Nothing from here on waits or fails: what has been begun is ended by __aexit__.
         self._projectors = projectors
@@ -202,6 +211,14 @@ class Backstory:
     def actors(self) -> list[ActorStatus]:
         """Return how the actors are: those of live aggregates, and those of projectors."""
         return [*self._live.actors(), *self._projecting.actors()]
+
+    def _report(self) -> ProcessReport:
+        return ProcessReport(
+            process_id=os.getpid(),
+            actors=self.actors(),
+            live_aggregates=self.live_aggregates(),
+            projections=[one.status() for one in self._projectors.values()],
+        )
 
     @property
     def projections(self) -> Projections:

@@ -58,6 +58,7 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
     shadow_check_share: float = SHADOW_CHECK_SHARE,
     live_aggregates_max: int = LIVE_AGGREGATES_MAX,
     idle_seconds: float = IDLE_SECONDS,
+    control: bool = False,
 ) -> "BlockingBackstory":
     """Open a `Backstory` for a program without `async`.
 
@@ -80,10 +81,13 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
             used for the longest time leave first. 0 for none: each command loads.
         idle_seconds: How long an aggregate stays loaded when no command comes; at most a quarter
             longer.
+        control: Whether `backstory actors` may ask, in another process, how this one is doing: at
+            a Unix socket beside the store's file, which its owner alone may use.
 
     Raises:
-        ConfigurationError: The URL names no store, what is there is not a store, or two
-            projections have one name.
+        ConfigurationError: The URL names no store, what is there is not a store, two projections
+            have one name, or `control` is asked for where the store is in no file or the platform
+            has no Unix sockets.
         InvalidInputError: `attempt_count_max` is no number from 1, `shadow_check_share` is no
             number from 0 to 1, `live_aggregates_max` is no number from 0, or `idle_seconds` is no
             finite number above 0.
@@ -99,6 +103,7 @@ def open(  # noqa: A001 - as gzip.open: it is read as `backstory.open`, and noth
             shadow_check_share=shadow_check_share,
             live_aggregates_max=live_aggregates_max,
             idle_seconds=idle_seconds,
+            control=control,
         ),
         name=f"event loop of {store}",
     )

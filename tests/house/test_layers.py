@@ -30,7 +30,7 @@ LEVELS = (
     ("_aggregate_actor", "_live_aggregates"),
     ("_table_projection", "_fold", "_correlation", "_parking", "_orders", "_registry"),
     ("_generations", "_keeper", "_build", "_pass", "_projector", "_projections"),
-    ("_projector_actor",),
+    ("_projector_actor", "_control"),
     # Wires, decides nothing. `__init__` is the face: it only passes names on.
     ("_store_url", "_app", "_host", "_blocking", "__init__", "operations"),
     # Parses, calls, prints.

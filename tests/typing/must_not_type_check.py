@@ -15,6 +15,7 @@ from backstory import (
     RecordedEvent,
     on,
 )
+from backstory.actors import Actor, ActorSystem
 
 
 class Created(Event, type="wrong:created"):
@@ -69,6 +70,19 @@ def calls_without_async(story: BlockingBackstory) -> object:
     story.using(actor="ada").execute(Task.create, "write-docs")  # mistake
     answer: int = story.execute(Task.create, "write-docs", "Write")  # mistake
     story.read_model(Task)  # mistake
+    return answer
+
+
+class Tally(Actor):
+    async def add(self, number: int) -> int:
+        return number
+
+
+async def messages(system: ActorSystem) -> object:
+    tally = system.spawn(Tally)
+    await tally.ask(Tally.add, "one")  # mistake
+    answer: str = await tally.ask(Tally.add, 1)  # mistake
+    await tally.tell(Tally.add, count=1)  # mistake
     return answer
 
 

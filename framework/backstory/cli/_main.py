@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from backstory._errors import BackstoryError
+from backstory.cli._actors import actors
 from backstory.cli._check_compat import check_compat
 from backstory.cli._completion import COMPLETE_VARIABLE, PROGRAM, completion
 from backstory.cli._event import event
@@ -30,7 +31,7 @@ _BROKEN_PIPE: Final = 141
 _SECTIONS: Final = {
     "What happened": ("log", "stream", "event"),
     "What there is": ("show", "state", "streams", "stats"),
-    "Read models at work": ("projections", "parked"),
+    "Programs at work": ("projections", "parked", "actors"),
     "Into a store and out of it": ("import", "export"),
     "Care": ("verify", "salvage", "check-compat", "completion"),
 }
@@ -124,7 +125,7 @@ def backstory() -> None:
 
 
 for command in (
-    *(log, stream, event, state, streams, stats, projections, parked),
+    *(log, stream, event, state, streams, stats, projections, parked, actors),
     *(verify, salvage, check_compat, completion),
 ):
     backstory.add_command(command)

@@ -142,6 +142,11 @@ class SQLiteStore(EventStore):
         self._head_file: HeadFile | None = None
         self._owned: Ownership | None = None
 
+    @property
+    def path(self) -> Path:
+        """The file, by its whole path."""
+        return self._path
+
     async def open(self) -> None:
         """Open the file; create it and bring it to the newest schema unless `read_only`.
 
