@@ -2,8 +2,8 @@
 
 A fault test carries the marker `fault` with the rows of the fault table that it belongs to, such as
 `@pytest.mark.fault(7, "T31", without="…")`: numbers are faults, `T…` are traps. `without` says what
-was taken out of the framework when the test was seen to fail. A test that does not take the `store`
-fixture is about SQLite, or about what `store="in_memory"` says.
+was taken out of the framework when the test was seen to fail. A test that says `store="in_memory"`
+is about that; else one that takes the `store` fixture is about both, and any other about SQLite.
 
 Whatever injects a fault counts it where it happens: `faults.count()`. A fault test that passes
 without having counted any has shown nothing, and fails.

@@ -110,10 +110,11 @@ def _marked(file: str, module: ast.Module) -> Iterator[FaultTest]:
                 assert isinstance(marker, ast.Call)
                 said = {one.arg: ast.literal_eval(one.value) for one in marker.keywords}
                 takes_store = any(argument.arg == "store" for argument in node.args.args)
+                stores = tuple(STORES) if takes_store else ("sqlite",)
                 yield FaultTest(
                     f"{file}::{node.name}",
                     tuple(ast.literal_eval(row) for row in marker.args),
-                    tuple(STORES) if takes_store else (said.get("store", "sqlite"),),
+                    (said["store"],) if "store" in said else stores,
                     said.get("without", ""),
                 )
 
