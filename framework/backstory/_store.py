@@ -49,7 +49,6 @@ from backstory._subscription import LogRead, Page, Subscription
 from backstory._versions import ANY, ExpectedVersion, check_expected_version
 
 _PAGE_EVENT_COUNT: Final = 1_000
-_PAGE_COUNT: Final = 1_000
 _NOTE_NAME_BYTES_MAX: Final = 1_024
 
 
@@ -640,8 +639,10 @@ class EventStore(ABC):
         """
         check_text("space", space, _NOTE_NAME_BYTES_MAX)
         notes: list[Note] = []
-        while more := await self.list_notes(space, notes[-1].key if notes else "", _PAGE_COUNT):
+        after = ""
+        while more := await self.list_notes(space, after, _PAGE_EVENT_COUNT):
             notes += more
+            after = more[-1].key
         return notes
 
     async def query_tables(self, sql: str, *parameters: SQLValue) -> TableRows:

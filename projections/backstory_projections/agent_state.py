@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
 
 from msgspec import Struct
 
@@ -18,9 +17,7 @@ from backstory_aggregates.agent.events import (
 )
 from backstory_aggregates.swarm.events import split_member_id
 from backstory_aggregates.task.events import TaskCompleted, TaskFailed
-
-_DURATION_SECONDS_MAX: Final = 1e10
-"""Three hundred years: a recorded duration beyond is a mistake, and would spoil every average."""
+from backstory_projections._durations import SECONDS_MAX
 
 
 class AgentRow(Struct, kw_only=True):
@@ -203,7 +200,7 @@ class AgentState(Projection, name="agent-state"):
     def _task_completed(self, event: AgentTaskCompleted, recorded: RecordedEvent) -> None:
         row = self._row(recorded, event.completed_at)
         seconds = event.duration_seconds
-        if seconds is not None and 0 <= seconds <= _DURATION_SECONDS_MAX:
+        if seconds is not None and 0 <= seconds <= SECONDS_MAX:
             row.total_task_duration_seconds += seconds
             row.timed_task_count += 1
         if (task_id := event.task_id) is not None:

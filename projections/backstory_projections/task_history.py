@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
@@ -17,9 +17,7 @@ from backstory_aggregates.task.events import (
     TaskQueued,
     TaskStarted,
 )
-
-_DURATION_SECONDS_MAX: Final = 1e10
-"""Three hundred years: a recorded duration beyond is a mistake, and would spoil every average."""
+from backstory_projections._durations import SECONDS_MAX
 
 
 class TaskRow(Struct, kw_only=True):
@@ -109,7 +107,7 @@ class TaskHistory(Projection, name="task-history"):
         """Return how many seconds a completed task took; None where that is known of none."""
         completed = self.get_tasks_by_status("completed", swarm=swarm)
         known = [row.duration_seconds for row in completed if row.duration_seconds is not None]
-        possible = [seconds for seconds in known if 0 <= seconds <= _DURATION_SECONDS_MAX]
+        possible = [seconds for seconds in known if 0 <= seconds <= SECONDS_MAX]
         return sum(possible) / len(possible) if possible else None
 
     def get_success_rate(self, *, swarm: str | None = None) -> float | None:
