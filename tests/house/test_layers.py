@@ -16,14 +16,17 @@ from importlinter.cli import lint_imports
 
 LEVELS = (
     # The pure levels: no coroutines, no clock, no randomness, no I/O, but in MAY_LOOK_OUTSIDE.
-    ("_errors", "_limits", "_ids", "_clock", "_versions", "_logging"),
+    ("_errors", "_limits", "_ids", "_clock", "_versions", "_logging", "_reason"),
     ("_events", "_upcasting", "_codec", "_recorded"),
     (
         *("_handlers", "_aggregate", "_decision", "_projection", "_filter"),
         *("_snapshot", "_progress", "_instructions", "_fingerprint"),
     ),
     # The contract of all stores.
-    ("_commit", "_subscription", "_causality", "_statistics", "_tables", "_store"),
+    (
+        *("_commit", "_subscription", "_causality", "_statistics", "_tables", "_store"),
+        *("_completion", "_group_commit", "_watch"),  # for stores
+    ),
     # Folders, which do not know each other.
     ("stores", "actors"),
     ("_context", "_snapshots", "_attempts", "_idempotency", "_execution", "_repository"),

@@ -15,8 +15,8 @@ from typing import Any, Self, TypeVar, cast
 
 import aiosqlite
 
+from backstory._completion import complete
 from backstory._errors import ConfigurationError, CorruptLogError, StoreUnavailableError
-from backstory.stores.sqlite._completion import complete
 
 T = TypeVar("T")
 

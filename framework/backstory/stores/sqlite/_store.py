@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from backstory._clock import Clock, SystemClock
 from backstory._commit import EMPTY_LOG, Batch, Durability, LogHead, Receipt
+from backstory._completion import complete
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._logging import POSITION, REASON, log
@@ -40,7 +41,7 @@ from backstory._store import (
 )
 from backstory._subscription import LogRead, Page
 from backstory._tables import query_tables
-from backstory.stores.sqlite._completion import complete
+from backstory._watch import Watch
 from backstory.stores.sqlite._connection import Connection, DamagedRowError, translated
 from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
 from backstory.stores.sqlite._measure import check_file, measure
@@ -51,7 +52,6 @@ from backstory.stores.sqlite._sealed import read_sealed
 from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
 from backstory.stores.sqlite._sync import sync_wal
 from backstory.stores.sqlite._turn import WriteTurn
-from backstory.stores.sqlite._watch import Watch
 from backstory.stores.sqlite._writer import Writer
 
 T = TypeVar("T")
@@ -137,6 +137,7 @@ class SQLiteStore(EventStore):
         self._watch = Watch(
             store=self._name, look=self._look, poll_interval_seconds=self._poll_interval_seconds
         )
+        self._seen_version: int | None = None  # of the file, as the watcher's connection counts
         self._writer: Writer | None = None
         self._turn: WriteTurn | None = None
         self._head_file: HeadFile | None = None
@@ -545,11 +546,17 @@ class SQLiteStore(EventStore):
             else:
                 await complete(reader.aclose())
 
-    async def _look(self, function: Callable[[sqlite3.Connection], int]) -> int:
+    async def _look(self) -> int:
+        """Return the head, where another connection has committed since the last look."""
         if self._watcher is None:
             raise StoreClosedError(store=self._name)
         with translated(self._name, "look for appends"):
-            return await self._watcher.run(function)
+            data_version = await self._watcher.run(_data_version)
+            if data_version == self._seen_version:
+                return 0
+            head = (await self._watcher.run(_read_log)).head.position
+        self._seen_version = data_version
+        return head
 
     async def _change(self, attempted: str, *changes: tuple[str, Values]) -> int:
         return await self._writable(attempted).run(attempted, partial(_execute, changes))
@@ -599,6 +606,10 @@ def _execute(changes: Sequence[tuple[str, Values]], db: sqlite3.Connection) -> i
     for name, values in changes:
         row_count = db.execute(statement(name), values).rowcount
     return row_count
+
+
+def _data_version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _read_log(db: sqlite3.Connection) -> LogSeal:

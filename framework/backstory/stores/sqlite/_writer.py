@@ -20,7 +20,6 @@ processes on the file take one after the other; so does the last checkpoint, whe
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -36,24 +35,21 @@ from backstory._commit import (
     CommittedEvent,
     Durability,
     LogHead,
-    Receipt,
     Settlement,
     StreamHead,
     settle,
 )
+from backstory._completion import complete
 from backstory._errors import BackstoryError, StoreClosedError, StoreUnavailableError
-from backstory._limits import APPEND_BYTES_MAX, APPEND_EVENT_COUNT_MAX
+from backstory._group_commit import Answer, GroupCommit
 from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
 from backstory._subscription import LogRead
-from backstory.stores.sqlite._completion import complete
 from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._statement import log_query, statement
 from backstory.stores.sqlite._turn import WriteTurn
 
 T = TypeVar("T")
-Answer = tuple[Receipt, ...]
-
 
 _BUGS: Final = (TypeError, AttributeError, LookupError, AssertionError)
 """Errors that no store raises, and that no repetition mends: they reach the caller as they are."""
@@ -108,29 +104,19 @@ class Writer:
         self._written = written
         self._sync = sync
         self._committed = committed
-        self._queue: deque[tuple[Batch, asyncio.Future[Answer]]] = deque()
-        self._wanted = asyncio.Event()
+        self._groups = GroupCommit(store=store, write=self._write)
         self._turn = asyncio.Lock()
-        self._is_closing = False
         self._is_closed = False
         self._connection: Connection | None = None
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect, and start to write."""
         self._connection = await self._connect()
-        self._task = asyncio.create_task(self._work(), name=f"writer of {self._store}")
+        self._groups.open()
 
     async def aclose(self) -> None:
         """Write what waits, and let go of the connection."""
-        self._is_closing = True
-        self._wanted.set()
-        if self._task is not None:
-            # Waited for and not awaited: a loop that shuts down cancels every task, this one too,
-            # and the connection must be let go of all the same.
-            await asyncio.wait([self._task])
-        for _, answer in self._queue:
-            _answer(answer, StoreClosedError(store=self._store))
+        await self._groups.aclose()
         async with self._turn:
             # Who waits for a turn behind this one finds the writer closed.
             self._is_closed = True
@@ -138,12 +124,7 @@ class Writer:
 
     async def commit(self, batch: Batch) -> Answer:
         """Append a batch, all or nothing, with whatever else waits."""
-        if self._is_closing:
-            raise StoreClosedError(store=self._store)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.append((batch, answer))
-        self._wanted.set()
-        return await answer
+        return await self._groups.commit(batch)
 
     async def run(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function in a transaction of its own, between two groups.
@@ -152,8 +133,7 @@ class Writer:
             StoreUnavailableError: It failed; nothing happened, or nobody can say.
             StoreClosedError: The writer is closing.
         """
-        if self._is_closing:
-            raise StoreClosedError(store=self._store)
+        self._groups.check_open()
         return await self._transact(attempted, partial(_in_transaction, function))
 
     async def _transact(self, attempted: str, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -225,59 +205,14 @@ class Writer:
         with self._turn_to_write.taken("close"):
             db.close()
 
-    async def _work(self) -> None:
-        while not self._is_closing:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while group := self._take():
-                await self._write(group)
-
-    def _take(self) -> list[tuple[Batch, "asyncio.Future[Answer]"]]:
-        """Take what one transaction holds: as much as the largest single append may be."""
-        group: list[tuple[Batch, asyncio.Future[Answer]]] = []
-        event_count = byte_count = 0
-        while self._queue:
-            batch, answer = self._queue[0]
-            events = [event for part in batch.appends for event in part.events]
-            event_count += len(events)
-            byte_count += sum(len(event.data_json) + len(event.metadata_json) for event in events)
-            is_full = event_count > APPEND_EVENT_COUNT_MAX or byte_count > APPEND_BYTES_MAX
-            if group and is_full:
-                break
-            self._queue.popleft()
-            if not answer.done():  # else its caller was cancelled
-                group.append((batch, answer))
-        return group
-
-    async def _write(self, group: list[tuple[Batch, "asyncio.Future[Answer]"]]) -> None:
-        try:
-            settlement = await self._transact(
-                "append",
-                partial(
-                    self._commit_group,
-                    [batch for batch, _ in group],
-                    to_microseconds(self._clock.now()),
-                ),
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-            for _, answer in group:
-                _answer(answer, self._failure("append", error))
-            return
+    async def _write(self, batches: Sequence[Batch]) -> list[Answer | Exception]:
+        commit = partial(self._commit_group, batches, to_microseconds(self._clock.now()))
+        settlement = await self._transact("append", commit)
         self._committed(settlement.log.position)
-        for (_, answer), answered in zip(group, settlement.answers, strict=True):
-            if isinstance(answered, Exception):
-                _answer(answer, self._failure("append", answered))
-            else:
-                _answer(answer, answered)
-
-
-def _answer(answer: "asyncio.Future[Answer]", answered: Answer | Exception) -> None:
-    if answer.done():  # its caller was cancelled meanwhile
-        return
-    if isinstance(answered, Exception):
-        answer.set_exception(answered)
-    else:
-        answer.set_result(answered)
+        return [
+            self._failure("append", answer) if isinstance(answer, Exception) else answer
+            for answer in settlement.answers
+        ]
 
 
 def commit_group(

@@ -1,35 +1,29 @@
 """Notices that the log has grown, and wakes those who wait for it.
 
-Appends of this process are told by the writer at once. Those of other processes are seen by looking
-at `PRAGMA data_version`, which changes when another connection commits, as often as the poll
-interval says, and only while somebody waits.
+A store tells the watch at once what it has appended itself. What others append is seen by looking:
+as often as the interval says, or when the store has heard of something, and only while somebody
+waits. Hearing is a hint and nothing more: if it fails, the next look finds what it would have said.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 
 from backstory._errors import StoreClosedError
 from backstory._logging import REASON, log
-from backstory.stores.sqlite._statement import statement
 
 
 class Watch:
     """The head of the log as far as this process knows, and the bell that rings when it moves."""
 
     def __init__(
-        self,
-        *,
-        store: str,
-        look: Callable[[Callable[[sqlite3.Connection], int]], Awaitable[int]],
-        poll_interval_seconds: float,
+        self, *, store: str, look: Callable[[], Awaitable[int]], poll_interval_seconds: float
     ) -> None:
         """Make a watch; `open` starts it.
 
         Args:
             store: The store's name, for messages.
-            look: Runs a function on a connection that nobody else uses.
-            poll_interval_seconds: How often to look for appends of other processes.
+            look: Returns the head, or an older one where nothing has changed.
+            poll_interval_seconds: How often to look.
         """
         self._store = store
         self._look = look
@@ -37,6 +31,7 @@ class Watch:
         self._head = 0
         self._grown = asyncio.Event()
         self._waited_for = asyncio.Event()
+        self._heard = asyncio.Event()
         self._waiting_count = 0
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
@@ -58,6 +53,10 @@ class Watch:
         if position > self._head:
             self._head = position
             self._ring()
+
+    def heard(self) -> None:
+        """Look now, if somebody waits."""
+        self._heard.set()
 
     async def wait_beyond(self, position: int) -> None:
         """Return when the log has events beyond a position.
@@ -82,23 +81,18 @@ class Watch:
         self._grown = asyncio.Event()
 
     async def _work(self) -> None:
-        last_seen = -1
         while True:
             await self._waited_for.wait()
+            self._heard.clear()
             try:
-                data_version = await self._look(_data_version)
-                if data_version != last_seen:
-                    self.saw(await self._look(_head))
-                    last_seen = data_version
+                self.saw(await self._look())
             except Exception as error:  # noqa: BLE001 - the watch goes on, whatever it was
                 # A look that failed is made again; readers meet the error themselves.
                 log.warning("watch.failed", **{REASON: str(error)})
-            await asyncio.sleep(self._interval)
+            await self._pause()
 
-
-def _data_version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _head(db: sqlite3.Connection) -> int:
-    return int(db.execute(statement("read_log_head")).fetchone()[0])
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._heard.wait(), self._interval)
+        except TimeoutError:
+            return
