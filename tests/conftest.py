@@ -22,20 +22,30 @@ from backstory import (
     NewEvent,
     RecordedEvent,
     on,
+    store_of,
 )
 from backstory.stores.in_memory import InMemoryStore
 from backstory.stores.sqlite import SQLiteStore
 from backstory.testing import ManualClock
 
-pytest_plugins: Final = ["tests.faults.account"]
-"""Counts what the fault tests inject."""
+pytest_plugins: Final = ["tests.faults.account", "tests.servers.fixtures"]
+"""Count what the fault tests inject; hand servers to tests."""
 
 DEADLINE_SECONDS: Final = 30
 """How long a test waits for what must happen; long, since a machine may be busy."""
 
+
+def in_postgres(folder: Path, clock: Clock | None) -> EventStore:
+    """Return the store of a folder on PostgreSQL; the test uses the fixture `postgres_schemas`."""
+    from tests.servers.fixtures import schema_url_for  # noqa: PLC0415 - a plugin, to be imported as one
+
+    return store_of(schema_url_for(folder), clock=clock)
+
+
 STORES: Final[dict[str, Callable[[Path, Clock | None], EventStore]]] = {
     "in_memory": lambda _folder, clock: InMemoryStore(clock=clock),
     "sqlite": lambda folder, clock: SQLiteStore(folder / "story.db", clock=clock),
+    "postgres": in_postgres,
 }
 """Every store that the `store` fixture goes through."""
 
@@ -154,5 +164,7 @@ def clock() -> ManualClock:
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventStore]:
     """Yield each store in turn, open and empty."""
+    if request.param == "postgres":
+        request.getfixturevalue("postgres_schemas")
     async with STORES[request.param](tmp_path, None) as store:
         yield store

@@ -4,18 +4,21 @@
     sqlite:///story.db                         a file in the current folder
     sqlite:////var/lib/app/story.db            a file by its whole path
     sqlite:///story.db?durability=buffered     with settings
+    postgresql://user@host/name?schema=story   a schema of a PostgreSQL database
 
 Further stores are found by entry point (group `backstory.stores`, the scheme as its name): a
 function that takes a `StoreURL` and `read_only`, and returns an `EventStore`.
 """
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backstory._clock import Clock
 from backstory._commit import Durability
@@ -39,6 +42,14 @@ class StoreURL(Struct, frozen=True):
 StoreOpener = Callable[[StoreURL, bool], EventStore]
 
 
+_SECRETS: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@|(?<=[?&])((?:ssl)?password=)[^&]*")
+
+
+def shown(url: str) -> str:
+    """Return a URL as it may stand in a message: without passwords."""
+    return _SECRETS.sub(lambda m: f"{m[1]}:***@" if m[1] is not None else f"{m[2]}***", url)
+
+
 def parse_store_url(url: str) -> StoreURL:
     """Return the parts of a store's URL.
 
@@ -47,19 +58,19 @@ def parse_store_url(url: str) -> StoreURL:
     """
     if "://" not in url:
         raise ConfigurationError(
-            f"{url!r} is no store URL; write one such as 'memory://' or 'sqlite:///story.db'"
+            f"{shown(url)!r} is no store URL; write one such as 'memory://' or 'sqlite:///story.db'"
         )
     if not url.isprintable() or "#" in url:
         raise ConfigurationError(
-            f"store URL {url!r}: write control characters and '#' as percent escapes"
+            f"store URL {shown(url)!r}: write control characters and '#' as percent escapes"
         )
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ConfigurationError(f"store URL {url!r}: {error}") from None
+        raise ConfigurationError(f"store URL {shown(url)!r}: {error}") from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
-        raise ConfigurationError(f"store URL {url!r} names a setting twice; keep one")
+        raise ConfigurationError(f"store URL {shown(url)!r} names a setting twice; keep one")
     return StoreURL(parts.scheme, unquote(parts.netloc + parts.path), dict(pairs), url)
 
 
@@ -82,17 +93,21 @@ def store_of(url: str, *, read_only: bool = False, clock: Clock | None = None) -
     for entry_point in entry_points(group="backstory.stores", name=parsed.scheme):
         if clock is not None:
             raise ConfigurationError(
-                f"store URL {url!r}: a store for {parsed.scheme!r} takes no clock"
+                f"store URL {shown(url)!r}: a store for {parsed.scheme!r} takes no clock"
             )
         opener = cast("StoreOpener", entry_point.load())
         return opener(parsed, read_only)
     known = ", ".join(sorted(_OPENERS))
-    raise ConfigurationError(f"store URL {url!r}: no store for {parsed.scheme!r}; known: {known}")
+    raise ConfigurationError(
+        f"store URL {shown(url)!r}: no store for {parsed.scheme!r}; known: {known}"
+    )
 
 
 def _open_in_memory(url: StoreURL, _read_only: bool, clock: Clock | None) -> EventStore:  # noqa: FBT001 - called with the opener's arguments
     if url.path or url.settings:
-        raise ConfigurationError(f"store URL {url.text!r}: write 'memory://' and nothing more")
+        raise ConfigurationError(
+            f"store URL {shown(url.text)!r}: write 'memory://' and nothing more"
+        )
     store: EventStore = import_module("backstory.stores.in_memory").InMemoryStore(clock=clock)
     return store
 
@@ -114,14 +129,63 @@ _SQLITE_SETTINGS: Final[dict[str, Callable[[str], Any]]] = {
 def _open_sqlite(url: StoreURL, read_only: bool, clock: Clock | None) -> EventStore:  # noqa: FBT001 - as above
     if not url.path.startswith("/") or not (path := url.path[1:]):
         raise ConfigurationError(
-            f"store URL {url.text!r}: write three slashes and a file, as in 'sqlite:///story.db'"
+            f"store URL {shown(url.text)!r}: write three slashes and a file, "
+            "as in 'sqlite:///story.db'"
         )
     if path == ":memory:":
-        raise ConfigurationError(f"store URL {url.text!r}: for a store in memory write 'memory://'")
+        raise ConfigurationError(
+            f"store URL {shown(url.text)!r}: for a store in memory write 'memory://'"
+        )
     settings = _read_settings(url, _SQLITE_SETTINGS)
     sqlite = import_module("backstory.stores.sqlite")
     store: EventStore = sqlite.SQLiteStore(path, read_only=read_only, clock=clock, **settings)
     return store
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+_FLAGS: Final = {"true": True, "false": False}
+
+
+def _flag(text: str) -> bool:
+    if text not in _FLAGS:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return _FLAGS[text]
+
+
+_POSTGRES_SETTINGS: Final[dict[str, Callable[[str], Any]]] = {
+    "schema": str,
+    "durability": _durability,
+    "migrate": _flag,
+    "indexes": _texts,
+    "listen": _flag,
+    "connection_count_max": int,
+    "connect_timeout_seconds": float,
+    "statement_timeout_seconds": float,
+    "lock_timeout_seconds": float,
+    "retry_seconds": float,
+    "poll_interval_seconds": float,
+    "ownership_timeout_seconds": float,
+}
+"""What is ours; the rest of such a URL is libpq's."""
+
+
+def _open_postgres(url: StoreURL, read_only: bool, clock: Clock | None) -> EventStore:  # noqa: FBT001 - as above
+    ours = {name: text for name, text in url.settings.items() if name in _POSTGRES_SETTINGS}
+    settings = _read_settings(replace(url, settings=ours), _POSTGRES_SETTINGS)
+    postgres = import_module("backstory.stores.postgres")
+    dsn = without(url.text, *ours)
+    store: EventStore = postgres.PostgresStore(dsn, read_only=read_only, clock=clock, **settings)
+    return store
+
+
+def without(url: str, *names: str) -> str:
+    """Return a URL without some of its settings."""
+    parts = urlsplit(url)
+    kept = [(n, v) for n, v in parse_qsl(parts.query, keep_blank_values=True) if n not in names]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
 def _read_settings(url: StoreURL, known: dict[str, Callable[[str], Any]]) -> dict[str, Any]:
@@ -129,16 +193,19 @@ def _read_settings(url: StoreURL, known: dict[str, Callable[[str], Any]]) -> dic
     for name, text in url.settings.items():
         if name not in known:
             raise ConfigurationError(
-                f"store URL {url.text!r} has no setting {name!r}; known: {', '.join(sorted(known))}"
+                f"store URL {shown(url.text)!r} has no setting {name!r}; "
+                f"known: {', '.join(sorted(known))}"
             )
         try:
             settings[name] = known[name](text)
         except ValueError as error:
-            raise ConfigurationError(f"store URL {url.text!r}: {name}: {error}") from None
+            raise ConfigurationError(f"store URL {shown(url.text)!r}: {name}: {error}") from None
     return settings
 
 
 _OPENERS: Final[dict[str, Callable[[StoreURL, bool, Clock | None], EventStore]]] = {
     "memory": _open_in_memory,
     "sqlite": _open_sqlite,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }

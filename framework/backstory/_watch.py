@@ -7,7 +7,9 @@ waits. Hearing is a hint and nothing more: if it fails, the next look finds what
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from backstory._completion import end
 from backstory._errors import StoreClosedError
 from backstory._logging import REASON, log
 
@@ -44,9 +46,7 @@ class Watch:
         """Stop, and tell those who wait."""
         self._is_closed = True
         self._ring()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._task)
 
     def saw(self, position: int) -> None:
         """Take note of a head, and wake those who wait if it is new."""
@@ -92,7 +92,6 @@ class Watch:
             await self._pause()
 
     async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self._heard.wait(), self._interval)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval):
+                await self._heard.wait()

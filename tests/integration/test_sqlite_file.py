@@ -567,11 +567,11 @@ async def test_group_counts_the_bytes_of_metadata_too(path: Path) -> None:
         writer = store._writer  # pyright: ignore[reportPrivateUsage]  # white box
         assert writer is not None
         answers = [asyncio.get_running_loop().create_future() for _ in range(3)]
-        queue = writer._queue  # pyright: ignore[reportPrivateUsage]  # likewise
+        queue = writer._groups._queue  # pyright: ignore[reportPrivateUsage]  # likewise
         for number, answer in enumerate(answers):
             queue.append((Batch((StreamAppend(f"task-{number}", half, 0),)), answer))
 
-        groups = [writer._take() for _ in range(3)]  # pyright: ignore[reportPrivateUsage]  # likewise
+        groups = [writer._groups._take() for _ in range(3)]  # pyright: ignore[reportPrivateUsage]  # likewise
 
     assert [[answer for _, answer in group] for group in groups] == [[one] for one in answers]
 

@@ -159,6 +159,24 @@ class Filters(Contract):
                 clock.advance(4)
             yield store
 
+    @pytest.mark.parametrize("text", ["\0", "a\0b", "\\u0000", "\\\0", '"tags"', "🙂\0"])
+    async def test_free_text_hides_no_field_beside_it(self, store: EventStore, text: str) -> None:
+        metadata = Metadata(
+            correlation_id="c1", causation_id="b1", actor="ada", tags=("red",), free={"text": text}
+        )
+        event = NewEvent.of(Noted(text=text), event_id=uuid.uuid4(), metadata=metadata)
+        await store.append("task-1", [event], expected_version=0)
+
+        for wanted in (
+            where(correlation_id="c1"),
+            where(causation_id="b1"),
+            where(actor="ada"),
+            where(tags=["red"]),
+        ):
+            (recorded,) = await drain(store.read_log(where=wanted))
+            assert recorded.metadata == metadata
+            assert recorded.data == Noted(text=text)
+
     @pytest.mark.parametrize("name", FILTERS)
     async def test_filter_gives_what_it_says(self, sampled: EventStore, name: str) -> None:
         items = FILTERS[name]

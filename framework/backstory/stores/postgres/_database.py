@@ -1,0 +1,284 @@
+"""Connections to one PostgreSQL database: how they are set up, shared and had again when lost.
+
+An operation is a function of a connection. It is run on one of a few, and run again on another when
+the first was lost, after a pause that grows, until a time limit. When operations have used up that
+time again and again, the next ones are refused at once for a while: a circuit breaker.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import anyio
+import asyncpg
+from circuitbreaker import CircuitBreaker  # type: ignore[import-untyped]  # it has no types
+from msgspec import Struct
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from backstory._commit import Durability
+from backstory._errors import (
+    BackstoryError,
+    ConfigurationError,
+    CorruptLogError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from backstory.stores.postgres._statement import READ_SETTINGS
+
+T = TypeVar("T")
+Db = Any
+"""A connection of asyncpg, or a pool's stand-in for one."""
+
+_PAUSE_SECONDS: Final = 0.05
+_PAUSE_SECONDS_MAX: Final = 1.0
+_FAILURES_MAX: Final = 5
+"""Operations that used up their time, one behind the other, before others are refused at once."""
+_REFUSED_SECONDS: Final = 5
+_CLOSING_SECONDS: Final = 5.0
+
+_LOST: Final = (
+    *(OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
+    *(asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.IdleSessionTimeoutError),
+    *(asyncpg.IdleInTransactionSessionTimeoutError, asyncpg.InternalClientError),
+)
+"""The connection is gone; what was under way may have happened."""
+_TRY_AGAIN: Final = (
+    *(asyncpg.TooManyConnectionsError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError),
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that has become a replica
+)
+"""Nothing happened, and another attempt may do."""
+_OF_THE_DRIVER: Final = (
+    *(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError),
+    asyncpg.InternalClientError,
+)
+_MISCONFIGURED: Final = (
+    *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
+    *(asyncpg.InsufficientPrivilegeError, asyncpg.ClientConfigurationError),
+    *(asyncpg.CantChangeRuntimeParamError, asyncpg.UndefinedObjectError),
+)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What a store is told about its database and its time limits."""
+
+    dsn: str
+    """Where the database is, as libpq and asyncpg know it; what it does not say, PG* variables and
+    the password file do."""
+    schema: str
+    """The schema that holds the store."""
+    durability: Durability
+    read_only: bool
+    connection_count_max: int
+    """Connections for reading and small changes; three more are used beside them."""
+    connect_timeout_seconds: float
+    statement_timeout_seconds: float
+    lock_timeout_seconds: float
+    retry_seconds: float
+    """How long an operation is tried again when its connection was lost; 0 for once only."""
+
+    @property
+    def name(self) -> str:
+        """The store's name, for messages: without the password."""
+        parts = urlsplit(self.dsn)
+        user, _, host = parts.netloc.rpartition("@")
+        user = user.partition(":")[0]
+        netloc = f"{user}@{host}" if user else host
+        return urlunsplit((parts.scheme, netloc, parts.path, f"schema={quote(self.schema)}", ""))
+
+    @property
+    def quoted_schema(self) -> str:
+        """The schema as it is written in a statement."""
+        doubled = self.schema.replace('"', '""')
+        return f'"{doubled}"'
+
+
+class Database:
+    """A few connections, and patience."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make it; `open` connects."""
+        self.settings = settings
+        self._pool: Any = None
+        self._is_closing = False
+        self._breaker: Any = CircuitBreaker(
+            failure_threshold=_FAILURES_MAX,
+            recovery_timeout=_REFUSED_SECONDS,
+            expected_exception=StoreUnavailableError,
+        )
+
+    async def open(self) -> None:
+        """Prepare to connect; nothing is connected before the first operation."""
+        self._is_closing = False
+        self._pool = await asyncpg.create_pool(
+            min_size=0,
+            max_size=self.settings.connection_count_max,
+            reset=_reset,
+            **self._arguments({}),
+        )
+
+    def stop_trying(self) -> None:
+        """Let operations fail from now on where they would be tried again."""
+        self._is_closing = True
+
+    async def aclose(self) -> None:
+        """Let go of the connections, once the operations on them have ended; soon, or by force."""
+        if self._pool is None:
+            return
+        with anyio.move_on_after(_CLOSING_SECONDS) as patience:
+            await self._pool.close()
+        if patience.cancelled_caught:
+            self._pool.terminate()
+
+    async def connect(self, **server_settings: str) -> Db:
+        """Return a connection of one's own.
+
+        Raises:
+            Exception: Whatever the driver raises.
+        """
+        return await asyncpg.connect(**self._arguments(server_settings))
+
+    def _arguments(self, server_settings: dict[str, str]) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "dsn": settings.dsn,
+            "timeout": settings.connect_timeout_seconds,
+            # The server gives up first, and says what it was; this one is for a server that is
+            # not heard of any more.
+            "command_timeout": settings.statement_timeout_seconds
+            + settings.connect_timeout_seconds,
+            "server_settings": {
+                "application_name": f"backstory {socket.gethostname()} {os.getpid()}",
+                "search_path": f"{settings.quoted_schema}, public",
+                "timezone": "UTC",
+                "default_transaction_isolation": "read committed",
+                "default_transaction_read_only": "on" if settings.read_only else "off",
+                "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
+                "lock_timeout": _milliseconds(settings.lock_timeout_seconds),
+                "idle_in_transaction_session_timeout": _milliseconds(settings.lock_timeout_seconds),
+                **READ_SETTINGS,
+                **server_settings,
+            },
+        }
+
+    async def run(self, attempted: str, function: Callable[[Db], Awaitable[T]]) -> T:
+        """Return what a function returns; it is run again where its connection was lost.
+
+        It must be harmless to run twice.
+
+        Raises:
+            StoreUnavailableError: It could not be done within the time limit.
+            ConfigurationError: The server refuses us.
+            StoreClosedError: The store was closed meanwhile.
+        """
+        return await self.patiently(attempted, lambda: self._once(function))
+
+    async def _once(self, function: Callable[[Db], Awaitable[T]]) -> T:
+        async with self._pool.acquire(timeout=self.settings.connect_timeout_seconds) as db:
+            return await function(db)
+
+    async def patiently(self, attempted: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make attempts until one succeeds, or fails for another reason than a lost connection.
+
+        Raises:
+            StoreUnavailableError: None succeeded within the time limit.
+            ConfigurationError: The server refuses us.
+            StoreClosedError: The store was closed meanwhile.
+        """
+        if self._breaker.opened:
+            raise self._unavailable(attempted, f"{self._breaker.last_failure}; not tried again yet")
+        with self._breaker:
+            try:
+                return await self._retrying(attempt)
+            except Exception as error:
+                raise self.failure(attempted, error) from error
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        retrying = AsyncRetrying(
+            stop=stop_after_delay(self.settings.retry_seconds),
+            wait=wait_random_exponential(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX),
+            retry=retry_if_exception(lambda e: is_passing(e) and not self._is_closing),
+            reraise=True,
+            sleep=anyio.sleep,
+        )
+
+        async def once() -> T:  # awaited by tenacity, which looks for a coroutine function
+            return await attempt()
+
+        return await retrying(once)
+
+    def failure(self, attempted: str, error: BaseException) -> Exception:
+        """Return the store's error for what the driver says."""
+        if isinstance(error, BackstoryError):
+            return error
+        if isinstance(error, _MISCONFIGURED):
+            return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {error}")
+        if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
+            return CorruptLogError(where=self.settings.name, position=0, reason=str(error))
+        if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
+            return StoreClosedError(store=self.settings.name)
+        if isinstance(error, _OF_THE_DRIVER):
+            return self._unavailable(attempted, f"{type(error).__name__}: {error}")
+        return error if isinstance(error, Exception) else RuntimeError(str(error))
+
+    def _unavailable(self, attempted: str, reason: str) -> StoreUnavailableError:
+        return StoreUnavailableError(store=self.settings.name, attempted=attempted, reason=reason)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection was lost, so that nobody can say what has happened."""
+    if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
+        return "closed" in str(error) and "pool" not in str(error)
+    return isinstance(error, _LOST)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether another attempt may succeed."""
+    return is_lost(error) or isinstance(error, _TRY_AGAIN)
+
+
+async def _reset(db: Db) -> None:
+    # Whoever had it was cancelled in the middle.
+    if db.is_in_transaction():
+        await db.execute("ROLLBACK")
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+async def make_durable(db: Db, durability: Durability) -> None:
+    """See to it that what is committed on a connection survives what it should.
+
+    Raises:
+        ConfigurationError: The server does not sync anything.
+    """
+    if durability is Durability.BUFFERED:
+        await db.execute("SET synchronous_commit = off")
+        return
+    if await db.fetchval("SELECT current_setting('fsync')") == "off":
+        raise ConfigurationError(
+            "the PostgreSQL server runs with fsync = off: a power cut may destroy what it "
+            "acknowledged; turn it on, or say durability=buffered"
+        )
+    # Any other setting is the administrator's, such as one that waits for replicas.
+    if await db.fetchval("SELECT current_setting('synchronous_commit')") == "off":
+        await db.execute("SET synchronous_commit = on")
+
+
+async def close(db: Db) -> None:
+    """Close a connection of one's own, by force where it does not answer."""
+    try:
+        await db.close(timeout=_CLOSING_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        db.terminate()
+    except asyncio.CancelledError:
+        db.terminate()
+        raise

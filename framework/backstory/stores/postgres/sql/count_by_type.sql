@@ -1,0 +1,4 @@
+SELECT type, count(*)
+FROM {schema}.events
+GROUP BY type
+ORDER BY type

@@ -1,0 +1,1 @@
+DELETE FROM {schema}.notes WHERE space = $1 AND key = $2;

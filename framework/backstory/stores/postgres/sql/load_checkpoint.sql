@@ -1,0 +1,1 @@
+SELECT projection, position, fingerprint, model FROM {schema}.checkpoints WHERE projection = $1;

@@ -1,0 +1,1 @@
+SELECT 'backstory_' || '{schema}.events'::regclass::oid;

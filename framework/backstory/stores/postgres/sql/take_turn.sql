@@ -1,0 +1,1 @@
+SELECT {schema}.take_turn();
