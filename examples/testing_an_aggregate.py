@@ -7,6 +7,7 @@ Output:
     a loan is returned: passed
     nobody borrows a book twice: passed
     the reader's shelf is folded: passed
+    the shelf in tables has its rows: passed
     a fine that is wrong: failed
       Loan.give_back emitted other events (- expected, + found):
       - BookReturned(days_late=2)
@@ -19,7 +20,15 @@ Output:
 import textwrap
 from collections.abc import Callable
 
-from backstory import Aggregate, DomainError, Event, Projection, RecordedEvent, on
+from backstory import (
+    Aggregate,
+    DomainError,
+    Event,
+    Projection,
+    RecordedEvent,
+    TableProjection,
+    on,
+)
 from backstory.testing import AggregateSpec, ProjectionSpec, recorded_on
 
 
@@ -71,6 +80,25 @@ class Shelf(Projection):
         self.borrowed_by.pop(recorded.id, None)
 
 
+class ShelfTable(TableProjection, name="shelf"):
+    schema = ("CREATE TABLE {loans} (id TEXT PRIMARY KEY, reader TEXT, due INTEGER)",)
+
+    @on(BookBorrowed)
+    def _borrowed(self, event: BookBorrowed, recorded: RecordedEvent) -> None:
+        self.execute(
+            "INSERT INTO {loans} VALUES ($1, $2, $3)",
+            *(recorded.id, recorded.metadata.actor, event.due),
+        )
+
+    @on(BookReturned)
+    def _returned(self, event: BookReturned, recorded: RecordedEvent) -> None:
+        self.execute("DELETE FROM {loans} WHERE id = $1", recorded.id)
+
+    async def count_due(self, day: int) -> int:
+        rows = await self.read_rows("SELECT count(*) FROM {loans} WHERE due < $1", day)
+        return int(rows[0][0])
+
+
 BORROWED = AggregateSpec(Loan).given(BookBorrowed(due=10))
 
 
@@ -89,6 +117,20 @@ def test_shelf() -> None:
         recorded_on("loan-2", BookBorrowed(due=11), actor="bob"),
         recorded_on("loan-1", BookReturned(days_late=0)),
     ).then(borrowed_by={"2": "bob"})
+
+
+def test_shelf_table() -> None:
+    spec = ProjectionSpec(ShelfTable).given(
+        recorded_on("loan-1", BookBorrowed(due=10), actor="ada"),
+        recorded_on("loan-2", BookBorrowed(due=11), actor="bob"),
+        recorded_on("loan-1", BookReturned(days_late=0)),
+    )
+
+    async def one_is_due(shelf: ShelfTable) -> bool:
+        return await shelf.count_due(12) == 1
+
+    spec.then_rows("SELECT id, reader FROM {loans} ORDER BY id", ("2", "bob"))
+    spec.then_model(one_is_due)
 
 
 def test_wrong_fine() -> None:
@@ -113,5 +155,6 @@ def run(name: str, test: Callable[[], None]) -> None:
 run("a loan is returned", test_returned)
 run("nobody borrows a book twice", test_borrowed_twice)
 run("the reader's shelf is folded", test_shelf)
+run("the shelf in tables has its rows", test_shelf_table)
 run("a fine that is wrong", test_wrong_fine)
 run("a note that is forgotten", test_forgotten_note)

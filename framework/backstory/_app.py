@@ -36,7 +36,7 @@ from backstory._live_aggregates import (
 from backstory._projection import Projection
 from backstory._projections import Projections
 from backstory._projector import Projector
-from backstory._projector_actor import STOPS, ProjectorActor
+from backstory._projector_actor import STOPS, ProjectorActor, this_process
 from backstory._recorded import RecordedEvent, decoded
 from backstory._repository import Repository, Scope
 from backstory._snapshots import SHADOW_CHECK_SHARE, check_share
@@ -122,7 +122,8 @@ class Backstory:
     async def __aenter__(self) -> Self:
         if self._ending is not None:
             raise ConfigurationError("this Backstory is open already; make one for each block")
-        projectors = {cls: Projector(self._store, cls) for cls in self._projections}
+        owner = this_process()
+        projectors = {cls: Projector(self._store, cls, owner=owner) for cls in self._projections}
         async with AsyncExitStack() as ending:
             # Left in the opposite order: commands end before projectors, and these before the rest.
             await self._open_store(ending)

@@ -56,7 +56,7 @@ async def fold_log(
         StoreError: The store did not answer.
     """
     model = projection()
-    own = _own_tables(model)
+    own = own_tables(model)
     pages = store.read_log_pages(
         after_position=after_position, until_position=until_position, where=wanted(projection)
     )
@@ -66,7 +66,8 @@ async def fold_log(
     return model
 
 
-def _own_tables(model: Projection) -> OwnTables | None:
+def own_tables(model: Projection) -> OwnTables | None:
+    """Make tables in memory for a fresh read model, and bind it to them; None for one without."""
     if not isinstance(model, TableProjection):
         return None
     cls, tables = type(model), Tables()

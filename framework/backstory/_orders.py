@@ -99,4 +99,4 @@ async def set_paused(store: EventStore, projection: str, *, is_paused: bool) -> 
 
 def done_note(projection: str, key: str) -> Note:
     """Return the note that an order is carried out."""
-    return Note(_space(projection), key, None)
+    return Note(_space(projection), key, None, projection)

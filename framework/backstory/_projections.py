@@ -6,7 +6,7 @@ look, about a second later, or when a program that runs the projection is starte
 """
 
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ from backstory._registry import (
     ProjectionRecord,
     ProjectionStatus,
     ProjectorState,
+    is_stale,
     registered,
     told,
 )
@@ -48,7 +49,8 @@ class ProjectionInfo(Struct, frozen=True, kw_only=True):
     error: str | None
     """Why it failed, or what it waits for."""
     lag: int
-    """How many positions of the log lie behind that."""
+    """How many positions of the log lie behind that. Of a stale one it says little: it grows only
+    when somebody appends."""
     lag_seconds: float
     """How long ago the first event behind that was recorded; 0 where there is none."""
     is_paused: bool
@@ -57,11 +59,22 @@ class ProjectionInfo(Struct, frozen=True, kw_only=True):
     """Streams that wait behind an event that could not be handled."""
     order_count: int
     """Orders that have not been carried out yet."""
+    building_position: int | None
+    """How far the rebuild has come that is under way; None where there is none."""
+    owner: str | None
+    """Who keeps the read model, or was the last one to say so: machine and process."""
+    noted_at: datetime | None
+    """When its owner noted this, by his clock; None for what this process runs, or none noted."""
+    is_stale: bool
+    """Whether it should have been heard of since: its owner notes how it is doing every 5 seconds,
+    and the note is more than 15 seconds old. So it was killed, or cannot reach the store; or the
+    clocks of two machines differ by so much. False for one that has stopped or failed and said so,
+    and for what this process runs."""
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is parked, and nothing has failed or waits for the store."""
-        return self.parked_count == 0 and self.error is None
+        """Whether it is heard of, and nothing is parked, has failed or waits for the store."""
+        return self.parked_count == 0 and self.error is None and not self.is_stale
 
 
 class Projections:
@@ -79,7 +92,8 @@ class Projections:
         Args:
             store: The store.
             projectors: Those that run in this process, by name.
-            clock: What the lag in seconds is measured by; the machine's clock by default.
+            clock: What the lag in seconds and the age of what was noted are measured by; the
+                machine's clock by default.
         """
         self._store = store
         self._projectors: Mapping[str, Projector[Any]] = projectors or {}
@@ -147,6 +161,18 @@ class Projections:
         """Drop the read model, and begin with the first event; as `rebuild`."""
         return await self._order(projection, Order(kind=OrderKind.RESET), timeout_seconds)
 
+    async def waiting_orders(self, projection: type[Projection] | str) -> list[Order]:
+        """Return what its projector was told and has not carried out yet, the oldest first.
+
+        To pause is none of them: it is a wish that stays; see `ProjectionInfo.is_paused`.
+
+        Raises:
+            InvalidInputError: None of this name has run on the store.
+            StoreError: The store did not answer.
+        """
+        record = await self._record(projection)
+        return [*(await load_orders(self._store, record.name)).orders.values()]
+
     async def parked(self, projection: type[Projection] | str) -> list[ParkedEvent]:
         """Return what could not be handled: the first waiting event of each stream.
 
@@ -180,17 +206,33 @@ class Projections:
         projection: type[Projection] | str,
         stream_id: str,
         *,
+        position: int | None = None,
         timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> bool:
         """Leave the first waiting event of a stream out for good, and try those behind it.
 
-        The event stays in the log; only this read model never sees it, until it is built anew.
-        Else as `retry`.
+        The event stays in the log; only this read model never sees it, until it is built anew. Its
+        position goes with the order, so one that was given twice, or comes late, leaves out nothing
+        else. Else as `retry`.
+
+        Args:
+            projection: The projection, or its name.
+            stream_id: The stream.
+            position: The event that is meant, by its position in the log: refuse to leave out
+                another one. None for whichever it is by now.
+            timeout_seconds: How long to wait for the projector.
 
         Raises:
-            InvalidInputError: Nothing of the stream is parked.
+            InvalidInputError: Nothing of the stream is parked, or another event than this; nothing
+                was done.
         """
         parked = await self._waiting(projection, stream_id)
+        if position not in (None, parked.position):
+            reason = (
+                f"another event holds up the stream now, at position {parked.position}: "
+                f"{parked.event_type}; nothing was done"
+            )
+            raise InvalidInputError(argument="position", found=repr(position), reason=reason)
         order = Order(kind=OrderKind.DISCARD, stream_id=stream_id, position=parked.position)
         return await self._order(projection, order, timeout_seconds)
 
@@ -228,7 +270,8 @@ class Projections:
 
     async def _info(self, record: ProjectionRecord) -> ProjectionInfo:
         projector = self._projectors.get(record.name)
-        status = projector.status() if projector is not None else await self._told(record.name)
+        noted = await self._told(record.name)
+        status = noted if projector is None else projector.status()
         position = 0 if status is None else status.position
         orders = await load_orders(self._store, record.name)
         return ProjectionInfo(
@@ -243,7 +286,14 @@ class Projections:
             is_paused=orders.is_paused,
             parked_count=len(await load_parked(self._store, record.name)),
             order_count=len(orders.orders),
+            building_position=None if status is None else status.building_position,
+            owner=_owner(status, noted),
+            noted_at=None if status is None else status.noted_at,
+            is_stale=projector is None and (status is None or self._is_stale(status)),
         )
+
+    def _is_stale(self, noted: ProjectionStatus) -> bool:
+        return is_stale(noted, now=self._clock.now())
 
     async def _told(self, name: str) -> ProjectionStatus | None:
         """Return what another process last noted of a projection, or its checkpoint says."""
@@ -258,6 +308,10 @@ class Projections:
             lag = self._clock.now().astimezone(UTC) - first.recorded_at
             return max(lag / timedelta(seconds=1), 0.0)
         return 0.0
+
+
+def _owner(*known: ProjectionStatus | None) -> str | None:
+    return next((one.owner for one in known if one is not None and one.owner is not None), None)
 
 
 def _name(projection: type[Projection] | str) -> str:

@@ -41,6 +41,7 @@ from backstory._errors import (
     ProjectionFailedError,
     StoreClosedError,
     StoreError,
+    StoreUnavailableError,
 )
 from backstory._fold import wanted
 from backstory._generations import Generation, Generations, load_generations, tables_fingerprint
@@ -52,7 +53,14 @@ from backstory._parking import ParkedEvent, load_parked, parked_note, trial_note
 from backstory._pass import Pass
 from backstory._progress import Note
 from backstory._projection import Projection
-from backstory._registry import ProjectionStatus, ProjectorState, register, tell
+from backstory._registry import (
+    ENDS,
+    TELL_SECONDS,
+    ProjectionStatus,
+    ProjectorState,
+    register,
+    tell,
+)
 from backstory._store import EventStore
 from backstory._subscription import LogRead
 from backstory._table_projection import TableProjection, bind
@@ -61,8 +69,6 @@ P = TypeVar("P", bound=Projection)
 
 _LOOK_SECONDS: Final = 1.0
 """Between two looks for orders."""
-_TELL_SECONDS: Final = 5.0
-"""Between two notes of how it is doing, where only the position changes."""
 _OBEYED_MAX: Final = 100
 _PATIENCE_SECONDS: Final = 0.1
 _PATIENCE_SECONDS_MAX: Final = 5.0
@@ -74,10 +80,9 @@ _WORKING: Final = frozenset(
         *(ProjectorState.STANDING_BY, ProjectorState.WAITING),
     }
 )
-_ENDS: Final = frozenset({ProjectorState.STOPPED, ProjectorState.FAILED})
 MOVES: Final[Mapping[ProjectorState, frozenset[ProjectorState]]] = {
-    ProjectorState.STARTING: _WORKING | _ENDS,
-    **dict.fromkeys(_WORKING, _WORKING | _ENDS),
+    ProjectorState.STARTING: _WORKING | ENDS,
+    **dict.fromkeys(_WORKING, _WORKING | ENDS),
     ProjectorState.STOPPED: frozenset(),
     ProjectorState.FAILED: frozenset(),
 }
@@ -92,6 +97,7 @@ class Projector(Generic[P]):
         store: EventStore,
         projection: type[P],
         *,
+        owner: str | None = None,
         clock: Clock | None = None,
         chance: Callable[[], float] = random,
     ) -> None:
@@ -100,7 +106,9 @@ class Projector(Generic[P]):
         Args:
             store: An open store.
             projection: The projection's class.
-            clock: What parked events are dated by; the machine's clock by default.
+            owner: Who runs it, such as the machine and the process: for those who look from
+                elsewhere. It is told and means nothing to the projector.
+            clock: What parked events and notes are dated by; the machine's clock by default.
             chance: Numbers from 0 to 1, for the pauses between attempts.
 
         Raises:
@@ -113,6 +121,7 @@ class Projector(Generic[P]):
         self._store = store
         self._class = projection
         self._name = projection.projection_name
+        self._owner = owner
         self._clock = clock or SystemClock()
         self._chance = chance
         self._serving: Pass[P] | None = None
@@ -123,6 +132,7 @@ class Projector(Generic[P]):
         self._is_paused = False
         self._is_stopping = False
         self._is_look_due = True
+        self._looked_at = 0.0
         self._resting: anyio.CancelScope | None = None
         self._moved = anyio.Event()
         # Of another process that owns the projection: whether its tables serve, and how far.
@@ -135,6 +145,7 @@ class Projector(Generic[P]):
         self.error: ProjectionError | None = None
         """Why it failed, if it did."""
         self._waits_for: str | None = None
+        self._patience = _PATIENCE_SECONDS
         self._told: ProjectionStatus | None = None
         self._told_at = 0.0
 
@@ -166,6 +177,7 @@ class Projector(Generic[P]):
             is_owner=self._is_owner,
             parked_count=0 if serving is None else len(serving.parked),
             error=self._waits_for if self.error is None else str(self.error),
+            owner=self._owner if self._is_owner else None,
         )
 
     async def run(self) -> None:
@@ -175,16 +187,17 @@ class Projector(Generic[P]):
         except Exception as error:
             self._fail(self._failure(error))
             raise
+        finally:
+            if self.state not in ENDS:  # cancelled: those who wait for it are told
+                self._move(ProjectorState.STOPPED)
         if self._is_owner:
             with suppress(BackstoryError):  # a store that is closed, or the reason why it failed
                 await self._tell()
 
     async def _run(self) -> None:
-        patience = _PATIENCE_SECONDS
         while not self._is_stopping:
             try:
                 await self._begin()
-                self._waits_for, patience = None, _PATIENCE_SECONDS
                 await self._serve()
             except ProjectionFailedError as error:
                 return self._fail(error)
@@ -193,17 +206,17 @@ class Projector(Generic[P]):
             except CheckpointMovedError:
                 self._serving = self._building = None
             except (StoreError, ProjectionError) as error:
-                patience = await self._wait_for_store(error, patience)
+                await self._wait_for_store(error)
         await self._end()
         self._move(ProjectorState.STOPPED)
         return None
 
-    async def _wait_for_store(self, error: BackstoryError, patience: float) -> float:
+    async def _wait_for_store(self, error: BackstoryError) -> None:
         self._waits_for = str(error)
         log.warning("projector.waiting", **{PROJECTION: self._name, REASON: str(error)})
         self._move(ProjectorState.WAITING)
-        await self._rest(patience * (0.5 + self._chance() / 2))
-        return min(2 * patience, _PATIENCE_SECONDS_MAX)
+        await self._rest(self._patience * (0.5 + self._chance() / 2))
+        self._patience = min(2 * self._patience, _PATIENCE_SECONDS_MAX)
 
     def stop(self) -> None:
         """Let `run` return after the page at hand."""
@@ -234,7 +247,7 @@ class Projector(Generic[P]):
             ProjectionBehindError: It did not within the time limit.
         """
         with anyio.move_on_after(timeout_seconds):
-            while self.error is None and self.state not in _ENDS and not self._has(position):
+            while self.error is None and self.state not in ENDS and not self._has(position):
                 await self._moved.wait()
         if self.error is not None:
             raise self.error
@@ -253,19 +266,34 @@ class Projector(Generic[P]):
     async def wait_obeyed(self, key: str, *, timeout_seconds: float) -> bool:
         """Tell whether an order has been carried out within a time limit."""
         with anyio.move_on_after(timeout_seconds):
-            while key not in self._obeyed and self.state not in _ENDS and not self._is_paused:
+            while key not in self._obeyed and self.state not in ENDS and not self._is_paused:
                 await self._moved.wait()
         return key in self._obeyed
 
     async def _begin(self) -> None:
-        self._is_owner = await self._store.try_own(self._name)
-        if self._is_owner:
+        if await self._own():
             await register(self._store, self._class)
         if self._serving is None and self._building is None:
             if not issubclass(self._class, TableProjection):
                 self._serving = await self._pass(self._in_memory(self._name))
             elif self._is_owner:
                 await self._begin_tables()
+
+    async def _own(self) -> bool:
+        """Own the projection if nobody else does; tell whether it was not this one's before."""
+        was_owner, self._is_owner = self._is_owner, await self._store.try_own(self._name)
+        if self._is_owner and not was_owner:
+            # Who owned it is gone; what it has kept is where this one goes on.
+            self._serving = self._building = None
+        elif was_owner and not self._is_owner:
+            log.warning("projector.disowned", **{PROJECTION: self._name, POSITION: self.position})
+            self._building, self._told = None, None
+            self._build_orders.clear()
+            if issubclass(self._class, TableProjection):
+                self._serving = None
+            elif self._serving is not None:
+                self._serving.keeper.is_owner = False
+        return self._is_owner and not was_owner
 
     async def _pass(self, keeper: Keeper[P]) -> Pass[P]:
         keeper.is_owner = self._is_owner
@@ -282,8 +310,9 @@ class Projector(Generic[P]):
 
     async def _serve(self) -> None:
         while not self._is_stopping:
-            if self._is_look_due:
-                self._is_look_due = False
+            # By the time too: while there is always more to fold, nothing else brings it here.
+            if self._is_look_due or anyio.current_time() >= self._looked_at + _LOOK_SECONDS:
+                self._is_look_due, self._looked_at = False, anyio.current_time()
                 await self._look()
             if self._is_paused:
                 self._move(ProjectorState.PAUSED)
@@ -321,8 +350,8 @@ class Projector(Generic[P]):
     async def _stand_by(self) -> None:
         """Follow what the process that owns the read model keeps, and take over when it ends."""
         self._move(ProjectorState.STANDING_BY)
-        if await self._store.try_own(self._name):
-            await self._begin()
+        await self._begin()
+        if self._is_owner:
             return
         generations = await load_generations(self._store, self._name)
         checkpoint = await self._store.load_checkpoint(self._name)
@@ -342,10 +371,7 @@ class Projector(Generic[P]):
 
     async def _look(self) -> None:
         """Look for orders, and carry them out."""
-        if not self._is_owner and await self._store.try_own(self._name):
-            # Who owned it is gone; what it has kept is where this one goes on.
-            self._serving = self._building = None
-            await self._begin()
+        await self._begin()
         orders = await load_orders(self._store, self._name)
         if orders.is_paused is not self._is_paused:
             self._is_paused = orders.is_paused
@@ -367,13 +393,18 @@ class Projector(Generic[P]):
 
     async def _tell(self) -> None:
         """Note how the projection is doing, for programs that do not run it."""
-        status = self.status()
-        is_due = anyio.current_time() >= self._told_at + _TELL_SECONDS
-        told = self._told
-        if told == status or (told is not None and told.state is status.state and not is_due):
+        status, now = self.status(), anyio.current_time()
+        is_changed = self._told is None or self._told.state is not status.state
+        # How far a build is, somebody may be watching.
+        pause = TELL_SECONDS if self._building is None else _LOOK_SECONDS
+        if not is_changed and now < self._told_at + pause:
             return
-        await tell(self._store, status)
-        self._told, self._told_at = status, anyio.current_time()
+        self._told, self._told_at = status, now
+        try:
+            await tell(self._store, status, now=self._clock.now())
+        except StoreUnavailableError as error:
+            # Others see that they do not hear of it; that is no reason to stop folding.
+            log.warning("projection.untold", **{PROJECTION: self._name, REASON: str(error)})
 
     async def _finish(self, *keys: str) -> None:
         await self._store.save_notes(*(done_note(self._name, key) for key in keys))
@@ -411,7 +442,7 @@ class Projector(Generic[P]):
         if building is None:
             return
         notes = [unparked_note(self._building_name, stream_id) for stream_id in building.parked]
-        await self._store.save_notes(*notes, trial_note(self._building_name, None))
+        await building.keeper.note(*notes, trial_note(self._building_name, None))
         await self._store.delete_checkpoint(self._building_name)
         await self._finish(*self._build_orders)
         self._build_orders.clear()
@@ -517,6 +548,8 @@ class Projector(Generic[P]):
             raise AssertionError(
                 f"a projector that is {self.state.value} is not to be {state.value}"
             )
+        if state is not ProjectorState.WAITING:
+            self._waits_for, self._patience = None, _PATIENCE_SECONDS
         self.state = state
         self._moved.set()
         self._moved = anyio.Event()

@@ -1,5 +1,7 @@
 """The actor of one projection: it runs a projector, as long as that goes."""
 
+import os
+import socket
 from typing import Any
 
 from backstory._projector import Projector
@@ -24,3 +26,8 @@ class ProjectorActor(Actor):
     async def run(self) -> None:
         """Fold what is there and what comes, until the projector is told to stop."""
         await self._projector.run()
+
+
+def this_process() -> str:
+    """Return who owns what runs here, for whoever looks from elsewhere: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"

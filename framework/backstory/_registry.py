@@ -1,10 +1,23 @@
-"""Which projections a store has seen: for programs that have none of their classes."""
+"""Which projections a store has seen, and how they are doing: for programs without their classes.
 
+Who owns a projection notes how it is doing when that changes, and every few seconds in any case. So
+one that was killed is found out: by a note that is too old. Nothing else would tell. A lock shows
+by itself only to who tries to take it, and where the projector is gone the read model stands still,
+which looks like a log to which nothing is appended.
+
+How old a note is, two clocks say: that of the owner's machine, and that of the one that looks. A
+clock that is behind makes a note look older by as much, and one that is ahead younger. So clocks
+that differ by more than `STALE_SECONDS` make an owner look dead that is not, or let as much time
+pass before one is missed.
+"""
+
+from datetime import datetime
 from enum import Enum
 from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backstory._progress import Note
 from backstory._projection import Projection
@@ -12,6 +25,11 @@ from backstory._store import EventStore
 from backstory._table_projection import TableProjection
 
 _SPACE: Final = "projections"
+
+TELL_SECONDS: Final = 5.0
+"""Between two notes of how a projection is doing, also where nothing changes."""
+STALE_SECONDS: Final = 3 * TELL_SECONDS
+"""A note that is older is of a projector that was killed, or cannot reach the store."""
 
 
 class ProjectionRecord(Struct, frozen=True, kw_only=True):
@@ -38,6 +56,10 @@ class ProjectorState(Enum):
     FAILED = "failed"
 
 
+ENDS: Final = frozenset({ProjectorState.STOPPED, ProjectorState.FAILED})
+"""The states that nothing follows."""
+
+
 class ProjectionStatus(Struct, frozen=True, kw_only=True):
     """How a projection is doing in this process."""
 
@@ -57,6 +79,11 @@ class ProjectionStatus(Struct, frozen=True, kw_only=True):
     """Streams that wait behind an event that could not be handled."""
     error: str | None
     """Why it failed, or what it waits for."""
+    owner: str | None = None
+    """Who runs it, as the program says; None where this process is not its owner."""
+    noted_at: datetime | None = None
+    """When this was noted in the store, by the clock of the owner; None for what is not read from
+    there."""
 
     @property
     def is_healthy(self) -> bool:
@@ -69,13 +96,21 @@ _status_decoder: Final = msgspec.json.Decoder(ProjectionStatus)
 _STATUS: Final = "projection-status"
 
 
-async def tell(store: EventStore, status: ProjectionStatus) -> None:
-    """Note how a projection is doing.
+def is_stale(status: ProjectionStatus, *, now: datetime) -> bool:
+    """Tell whether a projector that has noted this should have been heard of since."""
+    if status.state in ENDS:
+        return False  # it has said its last
+    return status.noted_at is None or (now - status.noted_at).total_seconds() > STALE_SECONDS
+
+
+async def tell(store: EventStore, status: ProjectionStatus, *, now: datetime) -> None:
+    """Note how a projection is doing at this moment.
 
     Raises:
         StoreError: The store did not do it.
     """
-    await store.save_notes(Note(_STATUS, status.name, msgspec.json.encode(status)))
+    value_json = msgspec.json.encode(replace(status, noted_at=now))
+    await store.save_notes(Note(_STATUS, status.name, value_json, status.name))
 
 
 async def told(store: EventStore) -> dict[str, ProjectionStatus]:

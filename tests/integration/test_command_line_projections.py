@@ -2,11 +2,13 @@
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,20 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 from tests.conftest import DEADLINE_SECONDS, new_event
+from tests.faults.account import faults
 from tests.integration.process import environment, finish, lines, start
 from tests.integration.projecting import END, Ended, InTables, Stepped
 
-from backstory import ANY, Backstory, Event, ParkedEvent, Projections, ProjectorState
+from backstory import (
+    ANY,
+    Backstory,
+    Event,
+    ParkedEvent,
+    Projections,
+    ProjectionStatus,
+    ProjectorState,
+)
+from backstory._registry import tell, told
 from backstory.cli._main import backstory as program
 from backstory.cli._parked import leave_out
 from backstory.stores.sqlite import SQLiteStore
@@ -77,6 +89,16 @@ class Program:
         wanted = {f"walk-{name}": numbers for name, numbers in steps.items()}
         self.says(lambda said: said["steps"] == wanted)
 
+    @property
+    def process_id(self) -> int:
+        """Which process it is."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill it, as `kill -9` does."""
+        self._process.kill()
+        self._process.wait()
+
     def end(self) -> None:
         """Let it come to its end."""
         append(END, Ended())
@@ -90,7 +112,8 @@ def running(form: str) -> Generator[Program]:
         try:
             running = Program(process)
             yield running
-            running.end()
+            if process.poll() is None:
+                running.end()
         finally:
             process.kill()
 
@@ -163,6 +186,61 @@ def test_projection_of_another_process_is_listed_and_shown(form: str) -> None:
     assert line("projections", "show", "steps").endswith(
         "parked  2 walk-bad 2  walk:stepped  ZeroDivisionError: 13 is not handled"
     )
+
+
+def as_noted(name: str) -> ProjectionStatus:
+    """Return what was last noted of a projection."""
+
+    async def read() -> ProjectionStatus:
+        async with SQLiteStore("story.db", read_only=True) as store:
+            return (await told(store))[name]
+
+    return anyio.run(read)
+
+
+def note_again(status: ProjectionStatus, **changes: Any) -> None:
+    """Note how a projection is doing, as its owner would have."""
+
+    async def write() -> None:
+        noted = replace(status, **changes)
+        assert noted.noted_at is not None
+        async with SQLiteStore("story.db") as store:
+            await tell(store, noted, now=noted.noted_at)
+
+    anyio.run(write)
+
+
+@pytest.mark.fault(19, "T37", without="the age of what was noted")
+def test_owner_that_was_killed_is_not_heard_of(form: str) -> None:
+    walk("good", 1)
+    with running(form) as first:
+        first.serves(good=[1])
+        wait_for_state(ProjectorState.LIVE)
+        alive = answer("projections", "show", "steps")
+        first.kill()
+        faults.count()
+        noted = as_noted("steps")
+        assert noted.noted_at is not None
+        # A minute later, on a machine where nobody waits for it.
+        long_ago = noted.noted_at - timedelta(minutes=1)
+        note_again(noted, noted_at=long_ago)
+
+        dead = answer("projections", "show", "steps")
+        said = line("projections", "list")
+
+    assert alive["owner"] == dead["owner"] == f"{socket.gethostname()}:{first.process_id}"
+    assert (alive["is_stale"], alive["is_healthy"]) == (False, True)
+    assert (dead["is_stale"], dead["is_healthy"], dead["lag"]) == (True, False, 0)
+    assert f"not heard of since {long_ago:%Y-%m-%d %H:%M:%S}" in said
+    with running(form) as second:
+        second.serves(good=[1])
+        wait_for_state(ProjectorState.LIVE)
+        again = answer("projections", "show", "steps")
+        assert (again["is_healthy"], again["owner"]) == (
+            True,
+            f"{socket.gethostname()}:{second.process_id}",
+        )
+        assert again["owner"] in line("projections", "show", "steps")
 
 
 @pytest.mark.usefixtures("parking")
@@ -344,6 +422,49 @@ def test_what_cannot_be_taken_back_is_not_done_unasked() -> None:
     assert answer("projections", "show", "steps")["orders"] == []
 
 
+@pytest.mark.usefixtures("_four_parked")
+def test_progress_of_a_rebuild_is_shown() -> None:
+    note_again(as_noted("steps"), building_position=3)
+
+    shown = answer("projections", "show", "steps")
+
+    assert shown["building_position"] == 3
+    assert "stopped, a rebuild is at 3 of 4" in line("projections", "show", "steps")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
+@pytest.mark.parametrize("flag", [(), ("--json",)], ids=["shown", "json"])
+@pytest.mark.usefixtures("_four_parked")
+def test_bar_shows_how_far_a_rebuild_is(flag: tuple[str, ...]) -> None:
+    note_again(as_noted("steps"), building_position=3)
+
+    said = on_terminal("projections", "rebuild", "steps", "--wait", "0.5", *flag)
+
+    assert ("rebuilding" in said, "75%" in said) == (not flag, not flag)
+    assert "is ordered, and not carried out within 0.5 s" in said
+
+
+def on_terminal(*words: str) -> str:
+    """Return what a call writes to standard error where that is a terminal."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "wb") as stderr:
+        subprocess.run(
+            [sys.executable, "-m", "backstory", *words],
+            env={**environment(), "TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            check=False,
+            timeout=60,
+        )
+    said = b""
+    # The end of what was written to a terminal is an error on some systems.
+    with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):
+        while more := terminal.read(4_096):
+            said += more
+    return " ".join(said.decode().split())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
 @pytest.mark.parametrize(("said", "code", "kinds"), [("y", 0, ["discard"]), ("n", 1, [])])
 @pytest.mark.usefixtures("_four_parked")
@@ -411,6 +532,19 @@ def test_store_from_before_there_were_notes_has_nothing_to_list() -> None:
 
     assert line("projections", "list") == "no projection has run on this store"
     assert line("parked", "list") == "nothing is parked"
+
+
+@pytest.mark.usefixtures("_four_parked")
+def test_event_that_is_named_by_its_position_is_discarded() -> None:
+    said = refusal("parked", "discard", "steps", "walk-b", "--position", "1", "--yes")
+    assert "another event holds up the stream now: 2 walk-b 1" in said
+    assert "nothing was done" in said
+    assert answer("projections", "show", "steps")["orders"] == []
+
+    line("parked", "discard", "steps", "walk-b", "--position", "2", "--yes")
+
+    [order] = answer("projections", "show", "steps")["orders"]
+    assert (order["kind"], order["position"]) == ("discard", 2)
 
 
 @pytest.mark.usefixtures("_four_parked")

@@ -86,6 +86,7 @@ async def carry_out(
     give: Callable[[], Awaitable[object]],
     *,
     wait_seconds: float,
+    watch: Callable[[], Awaitable[object]] | None = None,
 ) -> Outcome:
     """Give an order, and wait for whoever runs the projection to carry it out.
 
@@ -95,6 +96,7 @@ async def carry_out(
         kind: What it is told.
         give: What gives the order.
         wait_seconds: How long to wait.
+        watch: Called at each look while it waits.
 
     Raises:
         StoreError: The store did not answer; the order may have been given.
@@ -107,6 +109,8 @@ async def carry_out(
     with anyio.move_on_after(wait_seconds):
         while given & told.orders.keys():
             await anyio.sleep(_LOOK_SECONDS)
+            if watch is not None:
+                await watch()
             told = await load_orders(store, name)
     return Outcome(
         projection=name,

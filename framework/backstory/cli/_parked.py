@@ -204,25 +204,39 @@ async def _retry(
 @parked.command(short_help="Leave a parked event out for good.", epilog=EPILOG)
 @click.argument("name")
 @click.argument("stream")
+@click.option(
+    "--position",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the event at this position; fail when another one holds up the stream.",
+)
 @yes_option
 @wait_option
 @store_option
 @json_option
 def discard(
-    *, name: str, stream: str, is_sure: bool, wait_seconds: float, store: str, as_json: bool
+    *,
+    name: str,
+    stream: str,
+    position: int | None,
+    is_sure: bool,
+    wait_seconds: float,
+    store: str,
+    as_json: bool,
 ) -> None:
     """Leave the event that holds up STREAM out of the projection NAME, and try those behind it.
 
     The event stays in the log; this read model alone goes without it, until it is built anew. This
     gives the order; a program that runs the projection carries it out. It asks first; --yes
-    answers.
+    answers, and --position says which event that is about.
 
     \b
     Examples:
       backstory parked discard task-history task-write-docs
-      backstory parked discard task-history task-write-docs --yes --wait 10
+      backstory parked discard task-history task-write-docs --position 14 --yes --wait 10
     """  # noqa: D301 - \b keeps click from wrapping
     found = run(partial(_look, store, name, stream))
+    _check_meant(found, position)
     question = f"Leave {parked_line(found)} out of {printable(name)} for good?"
     confirm(question, is_sure=is_sure)
     outcome, still = run(partial(leave_out, store, name, found, wait_seconds))
@@ -242,14 +256,17 @@ async def leave_out(
     """
     async with open_store(url, read_only=False) as store:
         known = Projections(store)
-        found = await _find(known, name, meant.stream_id)
-        if found.position != meant.position:
-            raise click.ClickException(
-                f"another event holds up the stream now: {parked_line(found)}; nothing was done"
-            )
-        give = partial(known.discard, name, meant.stream_id)
+        _check_meant(await _find(known, name, meant.stream_id), meant.position)
+        give = partial(known.discard, name, meant.stream_id, position=meant.position)
         outcome = await carry_out(store, name, OrderKind.DISCARD, give, wait_seconds=wait_seconds)
         return outcome, await _still(store, name, meant.stream_id)
+
+
+def _check_meant(found: ParkedEvent, position: int | None) -> None:
+    if position not in (None, found.position):
+        raise click.ClickException(
+            f"another event holds up the stream now: {parked_line(found)}; nothing was done"
+        )
 
 
 def _report(

@@ -3,15 +3,25 @@
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.progress import Progress
 
+Advance: TypeAlias = Callable[[int], None]
+"""Moves a bar to a position."""
+
 
 @contextmanager
-def progress(title: str, total: int) -> Generator[Callable[[int], None] | None]:
-    """Show a bar while the block runs; give what moves it, or None where there is no terminal."""
-    if not sys.stderr.isatty():
+def progress(title: str, total: int, *, is_wanted: bool = True) -> Generator[Advance | None]:
+    """Show a bar while the block runs; give what moves it, or None where none is shown.
+
+    Args:
+        title: What stands before it.
+        total: Where it ends.
+        is_wanted: Show it, where there is a terminal.
+    """
+    if not (is_wanted and sys.stderr.isatty()):
         yield None
         return
     with Progress(console=Console(stderr=True), transient=True) as shown:

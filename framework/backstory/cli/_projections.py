@@ -1,13 +1,14 @@
 """`backstory projections`: how the projections of a store are doing, and orders to them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import click
 import msgspec
 
-from backstory._orders import Order, OrderKind, load_orders
+from backstory._orders import Order, OrderKind
 from backstory._parking import ParkedEvent
 from backstory._projections import ProjectionInfo, Projections
 from backstory._registry import ProjectorState
@@ -23,6 +24,7 @@ from backstory.cli._order import (
 )
 from backstory.cli._output import print_fields, print_json, print_line, print_table, printable
 from backstory.cli._parked import parked_line
+from backstory.cli._progress import Advance, progress
 from backstory.cli._session import json_option, open_store, run, store_option
 
 _PARKED_COUNT: Final = 10
@@ -54,11 +56,11 @@ def projections() -> None:
 def list_all(*, store: str, as_json: bool) -> None:
     """List the projections that have run on the store, by name.
 
-    A line holds what the projector does, as it last noted it (every few seconds; one that was
-    killed notes nothing more); up to where it has come, and how far the log is beyond that, in
-    positions and in seconds since the first event there; the streams that wait behind an event that
-    could not be handled; the orders that have not been carried out; where the read model is, and
-    the revision of its class.
+    A line holds what the projector does, as it last noted it, and how far a rebuild is; of one that
+    was killed, after 15 seconds, that it is not heard of. Then up to where it has come, and how far
+    the log is beyond that, in positions and in seconds since the first event there; the streams
+    that wait behind an event that could not be handled; the orders that have not been carried out;
+    where the read model is, and the revision of its class.
 
     \b
     Examples:
@@ -91,11 +93,23 @@ def _row(info: ProjectionInfo) -> tuple[object, ...]:
 
 
 def _state(info: ProjectionInfo) -> str:
-    state = "unknown" if info.state is None else info.state.value
-    is_pausing = info.state is ProjectorState.PAUSED
-    if info.is_paused == is_pausing:
-        return state
-    return f"{state}, is to {'pause' if info.is_paused else 'go on'}"
+    is_pausing = info.state is ProjectorState.PAUSED and not info.is_stale
+    wish = f", is to {'pause' if info.is_paused else 'go on'}"
+    return f"{_doing(info)}{'' if info.is_paused == is_pausing else wish}"
+
+
+def _doing(info: ProjectionInfo) -> str:
+    """Return what a projector does, or since when nobody knows."""
+    if info.is_stale or info.state is None:
+        return f"not heard of{f' since {_time(info.noted_at)}' if info.noted_at else ''}"
+    if info.building_position is None:
+        return info.state.value
+    head = info.position + info.lag
+    return f"{info.state.value}, a rebuild is at {info.building_position:,} of {head:,}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _place(info: ProjectionInfo) -> str:
@@ -107,7 +121,10 @@ def _place(info: ProjectionInfo) -> str:
 @store_option
 @json_option
 def show(*, name: str, store: str, as_json: bool) -> None:
-    """Show the projection NAME: what `list` says, the orders that wait, and what is parked.
+    """Show the projection NAME: what `list` says, who keeps it, what waits, and what is parked.
+
+    The owner is the machine and the process that keep the read model, or were the last to do so. An
+    order that waits has not been carried out yet.
 
     \b
     Examples:
@@ -118,7 +135,10 @@ def show(*, name: str, store: str, as_json: bool) -> None:
     if as_json:
         print_json({**_named(info), "orders": orders})
         return
-    print_fields(f"projection {info.name}", dict(zip(_COLUMNS[1:], _row(info)[1:], strict=True)))
+    fields = dict(zip(_COLUMNS[1:], _row(info)[1:], strict=True))
+    noted = {} if info.noted_at is None else {"noted at": _time(info.noted_at)}
+    owner = "nobody has said" if info.owner is None else info.owner
+    print_fields(f"projection {info.name}", {**fields, "owner": owner, **noted})
     if info.error is not None:
         print_line(f"error   {printable(info.error)}")
     for order in orders:
@@ -129,9 +149,10 @@ def show(*, name: str, store: str, as_json: bool) -> None:
 async def _show(url: str, name: str) -> tuple[ProjectionInfo, list[Order], list[ParkedEvent]]:
     async with open_store(url, read_only=True) as store:
         known = Projections(store)
-        info = await known.show(name)
-        orders = await load_orders(store, name)
-        return info, [*orders.orders.values()], await known.parked(name)
+        return (
+            *(await known.show(name), await known.waiting_orders(name)),
+            await known.parked(name),
+        )
 
 
 def _order_words(order: Order) -> str:
@@ -207,7 +228,7 @@ def rebuild(*, name: str, wait_seconds: float, store: str, as_json: bool) -> Non
 
     The old one serves until the new one has come as far, and then the new one takes its place. This
     gives the order; a program that runs the projection carries it out. With --wait, the exit code
-    says whether that is done.
+    says whether that is done; on a terminal a bar shows how far it is.
 
     \b
     Examples:
@@ -215,7 +236,8 @@ def rebuild(*, name: str, wait_seconds: float, store: str, as_json: bool) -> Non
       backstory projections rebuild task-history --wait 600
     """  # noqa: D301 - \b keeps click from wrapping
     done = f"{printable(name)}: is rebuilt"
-    outcome = run(partial(_order, store, name, OrderKind.REBUILD, wait_seconds))
+    is_shown = bool(wait_seconds) and not as_json
+    outcome = run(partial(_rebuild, store, name, wait_seconds, is_shown=is_shown))
     report(outcome, done, wait_seconds=wait_seconds, as_json=as_json)
 
 
@@ -244,13 +266,29 @@ def reset(*, name: str, is_sure: bool, wait_seconds: float, store: str, as_json:
         is_sure=is_sure,
     )
     done = f"{printable(name)}: is reset, and folds from the first event"
-    outcome = run(partial(_order, store, name, OrderKind.RESET, wait_seconds))
+    outcome = run(partial(_reset, store, name, wait_seconds))
     report(outcome, done, wait_seconds=wait_seconds, as_json=as_json)
 
 
-async def _order(url: str, name: str, kind: OrderKind, wait_seconds: float) -> Outcome:
+async def _reset(url: str, name: str, wait_seconds: float) -> Outcome:
+    async with open_store(url, read_only=False) as store:
+        give = partial(Projections(store).reset, name)
+        return await carry_out(store, name, OrderKind.RESET, give, wait_seconds=wait_seconds)
+
+
+async def _rebuild(url: str, name: str, wait_seconds: float, *, is_shown: bool) -> Outcome:
     await look(url, name)  # before anything is written, or created
     async with open_store(url, read_only=False) as store:
-        known = Projections(store)
-        give = partial(known.rebuild if kind is OrderKind.REBUILD else known.reset, name)
-        return await carry_out(store, name, kind, give, wait_seconds=wait_seconds)
+        known, head = Projections(store), await store.head()
+        with progress("rebuilding", head, is_wanted=is_shown) as advance:
+            return await carry_out(
+                *(store, name, OrderKind.REBUILD, partial(known.rebuild, name)),
+                wait_seconds=wait_seconds,
+                watch=advance and partial(_show_building, known, name, advance),
+            )
+
+
+async def _show_building(known: Projections, name: str, advance: Advance) -> None:
+    position = (await known.show(name)).building_position
+    if position is not None:
+        advance(position)

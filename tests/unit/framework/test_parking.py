@@ -15,6 +15,7 @@ from backstory import (
     Backstory,
     EventStore,
     InvalidInputError,
+    OrderKind,
     Projection,
     Projections,
     ProjectorState,
@@ -63,12 +64,13 @@ class InMemory(Projection, name="steps"):
 
 
 class InTables(TableProjection, name="steps"):
-    schema = ("CREATE TABLE {steps} (number INTEGER PRIMARY KEY, stream TEXT, by INTEGER)",)
+    schema = ("CREATE TABLE {steps} (number BIGINT PRIMARY KEY, stream TEXT, by BIGINT)",)
 
     @on(Counted)
     def _counted(self, event: Counted, recorded: RecordedEvent) -> None:
         self.execute(
-            "INSERT INTO {steps} (stream, by) VALUES ($1, $2)", recorded.stream_id, event.by
+            "INSERT INTO {steps} VALUES ($1, $2, $3)",
+            *(recorded.position, recorded.stream_id, event.by),
         )
         handle(event.by)
 
@@ -186,6 +188,47 @@ async def test_discarded_event_is_left_out_for_good(store: EventStore, steps: An
         assert await story.projections.parked(steps) == []
     async with Backstory(store, projections=[steps]) as story:
         assert await read(story, steps) == {"counter-1": [1, 2]}
+
+
+async def test_event_is_discarded_by_its_position_and_no_other(
+    store: EventStore, steps: Any
+) -> None:
+    BROKEN.update({13, 17})
+    async with Backstory(store, projections=[steps]) as story:
+        await count(store, "counter-1", 1, 13, 2, 17, 3)
+        await read(story, steps)
+
+        for position in (1, 3, 4):
+            with pytest.raises(InvalidInputError, match="at position 2: test:counted; nothing"):
+                await story.projections.discard(steps, "counter-1", position=position)
+        assert await story.projections.waiting_orders(steps) == []
+        assert await story.projections.discard(steps, "counter-1", position=2)
+
+        assert await read(story, steps) == {"counter-1": [1, 2]}
+        (parked,) = await story.projections.parked(steps)
+        assert parked.position == 4
+        assert await story.projections.discard(steps, "counter-1", position=4)
+        assert await read(story, steps) == {"counter-1": [1, 2, 3]}
+
+
+async def test_discard_that_comes_late_leaves_nothing_else_out(
+    store: EventStore, steps: Any
+) -> None:
+    BROKEN.update({13, 17})
+    async with Backstory(store, projections=[steps]) as story:
+        await count(store, "counter-1", 13, 17)
+        await read(story, steps)
+        await story.projections.pause(steps)
+
+        for _ in range(2):
+            await story.projections.discard(steps, "counter-1", timeout_seconds=0)
+        waiting = await story.projections.waiting_orders(steps)
+        await story.projections.resume(steps)
+        await story.projections.retry(steps, "counter-1")
+
+        assert [(one.kind, one.position) for one in waiting] == [(OrderKind.DISCARD, 1)] * 2
+        (parked,) = await story.projections.parked(steps)
+        assert parked.position == 2
 
 
 async def test_what_is_not_parked_cannot_be_retried(store: EventStore, steps: Any) -> None:

@@ -13,12 +13,14 @@ from backstory._errors import (
 from backstory._progress import NOTE_BYTES_MAX, Note, Progress, TableChange
 from backstory._snapshot import Checkpoint
 from backstory._store import EventStore
+from backstory._versions import NO_STREAM
 from backstory.testing._clock import ManualClock
 from backstory.testing._store_contract._contract import (
     Contract,
     skip_unless_durable,
     skip_unless_tables,
 )
+from backstory.testing._store_contract._sample import drain, noted, texts_of
 
 _CREATE = TableChange("CREATE TABLE rows__1 (id INTEGER PRIMARY KEY, text TEXT)")
 
@@ -186,6 +188,45 @@ class ReadModelTables(Contract):
         await store.save_progress(Progress(_at(2), 1, [_insert(1)]))
         assert (await store.query_tables("SELECT count(*) FROM rows__1")).rows == [(1,)]
 
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            *("DELETE FROM events", "DROP TABLE checkpoints", "UPDATE log SET position = 0"),
+            *("INSERT INTO notes VALUES ('a', 'b', '1')", "DROP TABLE EVENTS"),
+            *("COMMIT", "BEGIN", "ROLLBACK"),
+        ],
+    )
+    async def test_statement_on_what_is_not_a_read_model_is_refused(
+        self, store: EventStore, sql: str
+    ) -> None:
+        await self._create(store)
+        await store.append("task-1", noted("a"), expected_version=NO_STREAM)
+        changes = [_insert(1), TableChange(sql, (), 7)]
+
+        with pytest.raises(TableStatementError) as caught:
+            await store.save_progress(Progress(_at(2), 1, changes, [Note("parked", "a", b"1")]))
+
+        assert (caught.value.sql, caught.value.position) == (sql, 7)
+        assert (await store.query_tables("SELECT count(*) FROM rows__1")).rows == [(0,)]
+        assert await store.load_checkpoint("Counts") == _at(1)
+        assert await store.load_notes("parked") == []
+        await store.append("task-1", noted("b"), expected_version=1)
+        assert texts_of(await drain(store.read_log())) == ["a", "b"]
+        await store.save_progress(Progress(_at(2), 1, [_insert(1)]))
+        assert (await store.query_tables("SELECT count(*) FROM rows__1")).rows == [(1,)]
+
+    @pytest.mark.parametrize("sql", ["BEGIN", "COMMIT", "SAVEPOINT a"])
+    async def test_query_leaves_no_transaction_behind(self, store: EventStore, sql: str) -> None:
+        await self._create(store)
+
+        with pytest.raises(TableStatementError):
+            await store.query_tables(sql)
+
+        for id in (1, 2):
+            await store.save_progress(Progress(_at(2), changes=[_insert(id)]))
+            found = await store.query_tables("SELECT count(*) FROM rows__1")
+            assert found.rows == [(id,)]
+
     async def test_checkpoint_that_was_moved_changes_no_table(self, store: EventStore) -> None:
         await self._create(store)
 
@@ -199,8 +240,8 @@ class ReadModelTables(Contract):
     )
     async def test_values_come_back_as_they_were(self, store: EventStore, value: object) -> None:
         skip_unless_tables(store)
-        columns: dict[type, str] = {bytes: "BLOB", str: "TEXT", float: "REAL"}
-        column = columns.get(type(value), "INTEGER")
+        columns: dict[type, str] = {bytes: "BYTEA", str: "TEXT", float: "DOUBLE PRECISION"}
+        column = columns.get(type(value), "BIGINT")
         create = TableChange(f"CREATE TABLE rows__2 (value {column})")
         insert = TableChange("INSERT INTO rows__2 VALUES ($1)", (value,))  # type: ignore[arg-type]  # each is one
 
