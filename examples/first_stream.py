@@ -45,7 +45,7 @@ class EventCounts(Projection):
 
 
 async def main() -> None:
-    # or sqlite:///story.db, which is kept in a file
+    # or sqlite:///story.db, which is kept in a file, or postgresql://…
     async with Backstory("memory://", projections=[EventCounts]) as story:
         await story.execute(Task.create, "write-docs", title="Write the docs")
         await story.execute(Task.complete, "write-docs", pages=3)

@@ -5,6 +5,7 @@ from typing import TypeVar
 import anyio
 
 from backstory._execution import Execution, Kept
+from backstory._reason import reason_of
 from backstory.actors import Actor
 
 R = TypeVar("R")
@@ -14,7 +15,7 @@ class CommandFailedError(Exception):
     """Carries what a command has raised out of its actor, to the one who asked."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        super().__init__(reason_of(error))
         self.error = error
         """What it has raised."""
 

@@ -6,6 +6,7 @@ from backstory._errors import ConfigurationError, ProjectionFailedError
 from backstory._filter import EventFilter, FilterItem
 from backstory._handlers import UNKNOWN
 from backstory._projection import Projection, project
+from backstory._reason import reason_of
 from backstory._recorded import RecordedEvent
 from backstory._store import EventStore
 from backstory._table_projection import (
@@ -103,5 +104,5 @@ def failure(projection: str, recorded: RecordedEvent, error: Exception) -> Proje
         projection=projection,
         position=recorded.position,
         event_type=recorded.type,
-        reason=f"{type(error).__name__}: {error}",
+        reason=reason_of(error),
     )

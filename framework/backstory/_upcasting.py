@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from backstory._errors import ConfigurationError
+from backstory._reason import reason_of
 
 JSONObject = dict[str, Any]
 
@@ -62,7 +63,7 @@ def upcast(data: Any, schema_version: int, upcasters: Mapping[int, Upcaster]) ->
         try:
             data = upcasters[version](cast("JSONObject", data))
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = reason_of(error)
             raise ValueError(f"the upcaster from version {version} raised {reason}") from error
         if not isinstance(data, dict):
             raise ValueError(  # noqa: TRY004 - of a stored event, it is its data that is at fault

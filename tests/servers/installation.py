@@ -6,7 +6,6 @@ is never imported, since that makes folders and users, and opens folders to ever
 
 import importlib.util
 import os
-import pwd
 import shutil
 import stat
 from pathlib import Path
@@ -44,6 +43,8 @@ def unprivileged() -> Account:
     """
     if os.geteuid() != 0:
         return Account()
+    import pwd  # noqa: PLC0415 - POSIX alone has it
+
     # The user must have a name as well, which initdb looks up.
     nobody = pwd.getpwnam("nobody")
     return Account(nobody.pw_uid, nobody.pw_gid, [])

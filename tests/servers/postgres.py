@@ -27,9 +27,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 from tests.faults.account import faults
-
-if sys.platform != "win32":
-    from tests.servers.installation import WHEEL, installed, programs, unprivileged
+from tests.servers.installation import WHEEL, installed, programs, unprivileged
 
 VARIABLE: Final = "BACKSTORY_TEST_POSTGRES_URL"
 """Names another server than our own, by the URL of a role that may create databases."""

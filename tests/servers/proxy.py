@@ -63,7 +63,7 @@ class Proxy:
         ending = dict(self._connections)
         for task, connection in ending.items():
             task.cancel()
-            connection.reset()
+            connection.reset()  # waits for no client to read
         await asyncio.gather(*ending, return_exceptions=True)
         await self._server.wait_closed()
 

@@ -41,6 +41,7 @@ import anyio.lowlevel
 
 from backstory._errors import ActorStoppedError, ConfigurationError, MailboxFullError
 from backstory._logging import ACTOR, DIRECTIVE, METHOD, REASON, log
+from backstory._reason import reason_of
 from backstory.actors._dead_letters import DeadLetters
 from backstory.actors._envelope import (
     Envelope,
@@ -369,7 +370,7 @@ class Cell:
     async def _judge(self, error: Exception, label: str, *, is_told: bool = False) -> None:
         directive, pause_seconds = self._directive_for(error)
         self._failure_count += 1
-        self._last_error = _text(error)
+        self._last_error = reason_of(error)
         if not (is_told and directive is Directive.RESUME):
             self._log_failure(label, error, directive)
         if directive is Directive.RESTART:
@@ -417,13 +418,18 @@ class Cell:
         """Stop for good, without handling anything more."""
         self.stop_error = self.stop_error or error
         self._escalates = self._escalates or escalates
-        self._shut(f"the actor stopped: {_text(error)}")
-        self._give_all_up(f"the actor stopped: {_text(error)}")
+        self._shut(f"the actor stopped: {reason_of(error)}")
+        self._give_all_up(f"the actor stopped: {reason_of(error)}")
 
     def _log_failure(self, label: str, error: Exception, directive: Directive) -> None:
         log.warning(
             "actor.failed",
-            **{ACTOR: self.name, METHOD: label, REASON: _text(error), DIRECTIVE: directive.value},
+            **{
+                ACTOR: self.name,
+                METHOD: label,
+                REASON: reason_of(error),
+                DIRECTIVE: directive.value,
+            },
             exc_info=error,
         )
 
@@ -544,7 +550,7 @@ class Cell:
             if scope.cancelled_caught:
                 self._log_hook(f"it was cancelled after {seconds:g} s")
         except Exception as failure:  # noqa: BLE001 - nothing is left that it could fail
-            self._log_hook(_text(failure))
+            self._log_hook(reason_of(failure))
         finally:
             self._is_parting = False
             self._end_alarms_and_watches()
@@ -651,7 +657,3 @@ def _yes(_: Envelope) -> bool:
 
 def _no(_: Envelope) -> bool:
     return False
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

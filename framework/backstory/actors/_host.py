@@ -34,6 +34,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from backstory._errors import ActorSystemFailedError
 from backstory._logging import ACTOR, REASON, log
+from backstory._reason import reason_of
 from backstory.actors._cell import TURN, Cell
 from backstory.actors._dead_letters import DeadLetters
 from backstory.actors._timer import Alarm, Alarms
@@ -163,7 +164,7 @@ class Host:
 
     def fail(self, cell: Cell, error: Exception) -> None:
         """Cancel everything, for an actor at the top has escalated."""
-        reason = f"{type(error).__name__}: {error}"
+        reason = reason_of(error)
         log.error("actor.escalated", **{ACTOR: cell.name, REASON: reason})
         failure = ActorSystemFailedError(actor=cell.name, reason=reason)
         failure.__cause__ = error

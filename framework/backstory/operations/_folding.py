@@ -15,6 +15,7 @@ from backstory._aggregate import Aggregate, evolve
 from backstory._errors import CodecError
 from backstory._events import is_known
 from backstory._handlers import UNKNOWN
+from backstory._reason import reason_of
 from backstory._recorded import RecordedEvent
 from backstory._store import EventStore
 from backstory.operations._kind import Tally
@@ -101,7 +102,7 @@ class Folding:
             except CodecError:
                 return  # judged already, with every event like it
             except Exception as error:  # noqa: BLE001 - a handler may raise anything
-                self._count(recorded, f"{type(error).__name__}: {error}")
+                self._count(recorded, reason_of(error))
                 return
 
     def findings(self) -> Sequence[AggregateFinding]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from backstory._errors import DecodeError
 from backstory._events import Event, event_class
+from backstory._reason import reason_of
 from backstory._recorded import RecordedEvent
 from backstory._upcasting import upcast
 from backstory.operations._keeping import Keeping
@@ -151,4 +152,4 @@ class Kind:
 
 
 def _reason(error: Exception) -> str:
-    return error.reason if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
+    return error.reason if isinstance(error, DecodeError) else reason_of(error)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from backstory._errors import ConfigurationError
+from backstory._upgrade import SchemaUpgrade
 from backstory.stores.sqlite._statement import read_sql, statement
 
 APPLICATION_ID: Final = 0x42535459  # "BSTY"
@@ -43,6 +44,18 @@ def schema_version(db: sqlite3.Connection, store: str) -> int:
             "use a newer version of backstory"
         )
     return int(version)
+
+
+def upgrade_from(version: int) -> SchemaUpgrade:
+    """Return what a file of a schema version lacks."""
+    newest = migrations()[-1][0]
+    parts = [_script(number, script) for number, script in migrations() if number > version]
+    return SchemaUpgrade(before=version, version=newest, sql="\n".join(parts))
+
+
+def _script(number: int, script: str) -> str:
+    pragmas = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};"
+    return f"BEGIN IMMEDIATE;\n{script.strip()}\n{pragmas}\nCOMMIT;\n"
 
 
 def migrate(db: sqlite3.Connection, store: str, *, until: int | None = None) -> None:

@@ -41,11 +41,12 @@ from backstory._store import (
 )
 from backstory._subscription import LogRead, Page
 from backstory._tables import query_tables
+from backstory._upgrade import SchemaUpgrade, refuse_roles
 from backstory._watch import Watch
 from backstory.stores.sqlite._connection import Connection, DamagedRowError, translated
 from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
 from backstory.stores.sqlite._measure import check_file, measure
-from backstory.stores.sqlite._migrate import migrate, schema_version
+from backstory.stores.sqlite._migrate import migrate, schema_version, upgrade_from
 from backstory.stores.sqlite._ownership import Ownership
 from backstory.stores.sqlite._progress import keep_progress, note
 from backstory.stores.sqlite._sealed import read_sealed
@@ -159,6 +160,27 @@ class SQLiteStore(EventStore):
             StoreUnavailableError: It cannot be opened.
         """
         await self._begin(is_damaged=False)
+
+    async def migrate(
+        self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
+    ) -> SchemaUpgrade:
+        """Create the file, or bring it to the newest schema; it has no roles."""
+        refuse_roles(self._name, writers, readers)
+        plan = upgrade_from(await self._found_version())
+        if not dry_run:
+            async with self:
+                pass  # opening has done it
+        return plan
+
+    async def _found_version(self) -> int:
+        if not self._path.exists():
+            return 0
+        with translated(self._name, "look at the schema"):
+            watcher = await self._connect("ro")
+            try:
+                return await self._first_look(watcher)
+            finally:
+                await watcher.aclose()
 
     async def open_damaged(self) -> None:
         """Open the file as `open` does, also where its log has lost its end; `read_only` alone.
@@ -385,9 +407,14 @@ class SQLiteStore(EventStore):
             closing.callback(self._close_files)
             if self._writer is not None:
                 closing.push_async_callback(self._writer.aclose)
-            for reader in (*self._readers, *([self._watcher] if self._watcher else [])):
+            for reader in self._readers:
                 closing.push_async_callback(reader.aclose)
+            closing.push_async_callback(self._close_watcher)
             closing.push_async_callback(self._watch.aclose)
+
+    async def _close_watcher(self) -> None:
+        if self._watcher is not None:
+            await self._watcher.aclose()
 
     def _close_files(self) -> None:
         for file in (self._turn, self._head_file, self._owned):
@@ -548,13 +575,18 @@ class SQLiteStore(EventStore):
 
     async def _look(self) -> int:
         """Return the head, where another connection has committed since the last look."""
-        if self._watcher is None:
-            raise StoreClosedError(store=self._name)
         with translated(self._name, "look for appends"):
-            data_version = await self._watcher.run(_data_version)
-            if data_version == self._seen_version:
-                return 0
-            head = (await self._watcher.run(_read_log)).head.position
+            watcher = self._watcher = self._watcher or await self._connect("ro")
+            try:
+                data_version = await watcher.run(_data_version)
+                if data_version == self._seen_version:
+                    return 0
+                head = (await watcher.run(_read_log)).head.position
+            except Exception:
+                # The next look is made on another connection, which counts anew.
+                self._watcher, self._seen_version = None, None
+                await complete(watcher.aclose())
+                raise
         self._seen_version = data_version
         return head
 

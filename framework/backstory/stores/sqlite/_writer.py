@@ -206,8 +206,12 @@ class Writer:
             db.close()
 
     async def _write(self, batches: Sequence[Batch]) -> list[Answer | Exception]:
-        commit = partial(self._commit_group, batches, to_microseconds(self._clock.now()))
-        settlement = await self._transact("append", commit)
+        try:
+            now = to_microseconds(self._clock.now())
+        except Exception as error:  # noqa: BLE001 - a clock is the program's
+            failure = self._failure("append", error)
+            raise failure from None if failure is error else error
+        settlement = await self._transact("append", partial(self._commit_group, batches, now))
         self._committed(settlement.log.position)
         return [
             self._failure("append", answer) if isinstance(answer, Exception) else answer
