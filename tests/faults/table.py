@@ -26,9 +26,16 @@ ROWS: Final[Mapping[Row, str]] = {
     8: "writes are short, and the disk is slow",
     9: "the clock goes back, jumps, or stands still",
     10: "several writers want the same version",
+    11: "a writer stalls with an open transaction while others commit",
+    12: "a position is taken before the transaction id",
+    13: "appends are rolled back, and the server crashes",
+    14: "the connection is reset in the middle of a commit",
+    15: "the network is cut, slow or silent; connections are ended, and the server restarted",
+    16: "all connections are in use",
     18: "a projection meets an event that it cannot handle",
     19: "the process ends between a read model and its checkpoint",
     20: "a read model is built anew while others append; two processes run one projection",
+    21: "a subscriber is slow, stuck or gone",
     22: "a million events, and many streams",
     23: "large events and appends, and empty ones",
     24: "hostile ids",
@@ -42,9 +49,16 @@ ROWS: Final[Mapping[Row, str]] = {
     32: "a link lies where a file is made",
     33: "a copy of an open file, an older backup, a checkpoint ahead of the log",
     34: "memory, file descriptors and tasks run short",
+    "T1": "a reader passes over a position that is not committed yet",
+    "T2": "the feed is bounded by one order and sorted by another",
+    "T3": "the order of the feed contradicts that of a stream",
+    "T4": "a long transaction elsewhere holds the feed up; a dump is restored elsewhere",
+    "T5": "a condition is judged while an append that breaks it is on its way",
     "T6": "check, then insert",
     "T7": "a checkpoint without its effect, or an effect without its checkpoint",
+    "T8": "a projection of rare events never gets on",
     "T9": "the hand-over from the past to the present",
+    "T10": "a wake-up is lost",
     "T11": "a read model is read while it is built anew",
     "T12": "an append is repeated because its answer was lost",
     "T13": "a request comes again when its aggregate has moved on",
@@ -58,14 +72,16 @@ ROWS: Final[Mapping[Row, str]] = {
     "T27": "something happens between the check and the emit",
     "T28": "the state moves on although the append failed",
     "T29": "a command comes while its aggregate leaves",
+    "T30": "a mailbox overflows",
     "T31": "a cancellation during the commit",
     "T32": "how SQLite locks, numbers and syncs",
     "T36": "a read model is ahead of a log that was restored",
+    "T37": "health that lies",
     "T40": "a value comes back as another one",
 }
 """Every row that concerns the stores of today: numbers are faults, `T…` are traps."""
 
-STORES: Final = {"in_memory": "in-memory", "sqlite": "SQLite"}
+STORES: Final = {"in_memory": "in-memory", "sqlite": "SQLite", "postgres": "PostgreSQL"}
 
 _BEGIN: Final = "<!-- written by: make faults -->\n"
 _END: Final = "<!-- up to here -->\n"

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.conftest import (
     new_event,
 )
 from tests.faults.account import faults
+from tests.integration.commanding import SHARED_EVERY, Told
 from tests.integration.process import finish, start
 from tests.integration.test_cancellation import STEPS, WAITS_MAX
 
@@ -32,6 +34,8 @@ from backstory import (
     Repository,
     Scope,
     StoreUnavailableError,
+    store_of,
+    where,
 )
 from backstory._aggregate_actor import AggregateActor
 from backstory.actors import ActorRef
@@ -208,6 +212,7 @@ def bytes_of_states(count: int) -> int:
     return taken
 
 
+@pytest.mark.fault(28, "T31", without="the look for what a key has recorded")
 @pytest.mark.parametrize("way", STEPS)
 async def test_command_that_is_cancelled_anywhere_takes_effect_once_or_not(
     store: EventStore, way: str
@@ -283,3 +288,36 @@ async def test_two_processes_never_decide_on_the_past(tmp_path: Path) -> None:
                 group.start_soon(wait, player)
 
     assert sorted(versions) == [list(range(1, 41, 2)), list(range(2, 41, 2))]
+
+
+@pytest.mark.slow
+@pytest.mark.fault(10, "T13", "T25", without="the look for what the other process has appended")
+async def test_two_processes_with_shared_aggregates_answer_every_command_once(
+    url_of: Callable[[str], str],
+) -> None:
+    url, task_count, command_count = url_of("story"), 50, 20
+    async with store_of(url):
+        pass  # there is something to share before they begin
+    said: list[Any] = []
+
+    async def wait(process: Any) -> None:
+        said.extend(await anyio.to_thread.run_sync(finish, process))
+
+    async with anyio.create_task_group() as group:
+        for name in ("ada", "bob"):
+            group.start_soon(wait, start("commanding.py", url, name, task_count, command_count))
+
+    ada, bob = said
+    faults.count(ada["commits"] + bob["commits"])
+    async with store_of(url, read_only=True) as store:
+        heard = {
+            recorded.data.key: recorded.version
+            async for recorded in store.read_log(where=where(types=[Told]))
+            if isinstance(recorded.data, Told)
+        }
+        head = await store.head()
+    assert len(ada["answers"]) == len(bob["answers"]) == task_count * command_count
+    assert ada["answers"] | bob["answers"] == bob["answers"] | ada["answers"] == heard
+    assert len(heard) == head == task_count * (2 * command_count - command_count // SHARED_EVERY)
+    assert ada["late"] == bob["late"] == 0
+    assert ada["commits"] + bob["commits"] > head  # some were overtaken, and decided again
