@@ -61,14 +61,14 @@ docs: .venv/.installed-dev ## Build docs/_build/html and run the snippets in the
 demo: .venv/.installed ## Run the demonstration; pass options with ARGS="...".
 	$(BIN)/python examples/swarm/main.py $(ARGS)
 
-# Only a picture needs more than the program itself.
-bench: $(if $(findstring --plot,$(ARGS)),.venv/.installed-bench,.venv/.installed) ## Measure speed as ratios; pass options with ARGS="--quick --only appends".
+# PostgreSQL needs a server, which comes with what tests need; only a picture needs more than that.
+bench: .venv/.installed-bench $(if $(findstring --plot,$(ARGS)),.venv/.installed-plot) ## Measure speed as ratios; pass options with ARGS="--quick --only appends".
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 bench-growth: .venv/.installed ## Measure what a log of 10,000,000 events costs: minutes, and 5 GB of disk.
 	$(BIN)/python -m tests.benchmarks.run --growth 10000000 $(ARGS)
 
-# A peer that cannot be installed is left out, and the table says so.
+# What cannot be installed is left out, and the table says so.
 bench-peers: .venv-peers/.installed ## Measure beside other libraries, in an environment of its own.
 	.venv-peers/bin/python -m tests.benchmarks.run --peers $(ARGS)
 
@@ -91,15 +91,19 @@ clean: ## Remove .venv and everything that was built.
 
 .venv/.installed-bench: .venv/.installed
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test
+	touch $@
+
+.venv/.installed-plot: .venv/.installed-bench
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --upgrade pip
-	.venv-peers/bin/python -m pip install --quiet --editable '.[cli]'
-	for peer in eventsource-py==0.8.1 eventsourcing==9.5.6; do \
-	  .venv-peers/bin/python -m pip install --quiet $$peer || echo "$$peer cannot be installed"; \
+	.venv-peers/bin/python -m pip install --quiet --editable '.[all]' --group test
+	for peer in eventsource-py==0.8.1 eventsourcing==9.5.6 'psycopg[binary,pool]>=3.2'; do \
+	  .venv-peers/bin/python -m pip install --quiet "$$peer" || echo "$$peer cannot be installed"; \
 	done
 	touch $@
 

@@ -15,7 +15,7 @@ from tests.benchmarks.meter import new_event, new_events, parts
 from tests.benchmarks.raw import RawStore
 from tests.benchmarks.row import Result, Row, at_least
 
-from backstory import ANY
+from backstory import ANY, EventStore
 from backstory.stores.sqlite import SQLiteStore
 
 TASK_COUNT: Final = 64
@@ -26,28 +26,35 @@ MANY: Final = Row("append from 64 tasks to 64 streams", "events/s", target=at_le
 BATCH: Final = Row("append a batch of 1,000", "events/s", target=at_least(0.6))
 
 
+async def append_one_by_one(store: EventStore, stream_id: str, append_count: int) -> None:
+    """Append to a stream, each event when the one before it was acknowledged."""
+    for _ in range(append_count):
+        await store.append(stream_id, [new_event()], expected_version=ANY)
+
+
+async def append_from_tasks(
+    store: EventStore, append_count: int, *, category: str = "meter"
+) -> None:
+    """Do so in many tasks at once, each on a stream of its own."""
+    async with anyio.create_task_group() as writers:
+        for number in range(TASK_COUNT):
+            writers.start_soon(append_one_by_one, store, f"{category}-{number}", append_count)
+
+
 class _Ours:
     def __init__(self, store: SQLiteStore, scale: Scale) -> None:
         self._store = store
         self._scale = scale
 
     async def one(self) -> None:
-        await self._follow_up("meter-one", self._scale.single_count)
+        await append_one_by_one(self._store, "meter-one", self._scale.single_count)
 
     async def many(self) -> None:
-        async with anyio.create_task_group() as writers:
-            for number in range(TASK_COUNT):
-                writers.start_soon(
-                    self._follow_up, f"meter-{number}", self._scale.append_count_per_task
-                )
+        await append_from_tasks(self._store, self._scale.append_count_per_task)
 
     async def batch(self) -> None:
         for _ in range(self._scale.batch_count):
             await self._store.append("meter-batch", new_events(BATCH_SIZE), expected_version=ANY)
-
-    async def _follow_up(self, stream_id: str, append_count: int) -> None:
-        for _ in range(append_count):
-            await self._store.append(stream_id, [new_event()], expected_version=ANY)
 
 
 class _Raw:

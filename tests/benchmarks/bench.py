@@ -28,6 +28,10 @@ class Scale(Struct, frozen=True):
     long_count: int
     """Events of what is long."""
     projected_count: int
+    replayed_count: int
+    """Events that a server has to hand over."""
+    row_count: int
+    """Events of which each becomes a row in a table of a server."""
     delivery_count: int
     """Appends of which each is followed into a projection, in a round."""
     visit_count: int
@@ -41,6 +45,8 @@ FULL: Final = Scale(
     load_count=10_000,
     long_count=1_000_000,
     projected_count=100_000,
+    replayed_count=200_000,
+    row_count=10_000,
     delivery_count=1_000,
     visit_count=300,
 )
@@ -51,6 +57,8 @@ QUICK: Final = Scale(
     load_count=10_000,
     long_count=100_000,
     projected_count=20_000,
+    replayed_count=20_000,
+    row_count=2_000,
     delivery_count=100,
     visit_count=50,
 )

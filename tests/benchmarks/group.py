@@ -14,4 +14,4 @@ class Group(Struct, frozen=True):
     """What `--only` says."""
     rows: tuple[Row, ...]
     measure: Callable[[Bench], Awaitable[list[Result]]]
-    """Measures all of them, in their order."""
+    """Measures all of them, in their order; or notes why they are left out, and none of them."""

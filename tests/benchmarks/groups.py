@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.benchmarks import appends, catching_up, commands, delivery, growth, loads, replays
 from tests.benchmarks.group import Group
+from tests.benchmarks.postgres import groups as postgres
 
 GROUPS: Final[tuple[Group, ...]] = (
     appends.GROUP,
@@ -13,4 +14,5 @@ GROUPS: Final[tuple[Group, ...]] = (
     catching_up.GROUP,
     delivery.GROUP,
     growth.GROUP,
+    *postgres.GROUPS,
 )

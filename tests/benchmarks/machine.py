@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-PACKAGES: Final = ("backstory", "aiosqlite", "anyio", "msgspec")
+PACKAGES: Final = ("backstory", "aiosqlite", "anyio", "asyncpg", "msgspec")
 
 
 def machine(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:

@@ -1,17 +1,32 @@
 """The page of the benchmarks: its tables are written from reports, the rest by hand."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.report import Report
+from tests.benchmarks.row import Row
 from tests.benchmarks.table import markdown
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "benchmarks.md"
 
 
-def write(command: str, report: Report, page: Path = PAGE) -> None:
-    """Write the table of a command anew."""
+def write(command: str, report: Report, rows: Sequence[Row], page: Path = PAGE) -> None:
+    """Write the table of a command anew.
+
+    Args:
+        command: How the table is told from the others.
+        report: What was measured.
+        rows: What the table has to have.
+        page: The page.
+
+    Raises:
+        LookupError: A row was not measured: a peer is not installed, or there is no PostgreSQL.
+    """
+    measured = [result.row for result in report.results]
+    if missing := [f"{row.name}, {row.against}" for row in rows if row not in measured]:
+        raise LookupError(f"{'; '.join(missing)}: not measured, so the page stays as it is")
     text = page.read_text("utf-8")
     table = f"{_begin(command)}\n\n{markdown(report)}\n{_END}"
     page.write_text(text.replace(_section(command, text), table), "utf-8")

@@ -6,6 +6,9 @@
     make bench-peers                          beside other libraries, in an environment of its own
     make bench-growth                         a log of 10,000,000 events
 
+What is measured on PostgreSQL runs on a server of its own, or on that of the URL in
+BACKSTORY_TEST_POSTGRES_URL; where there is neither, it is left out, and that is said.
+
 Ours and the other are run in turn, A B A B; what counts is the median of the ratios of the pairs,
 with its spread. Absolute figures move with the machine and its neighbours, and only help to read
 the ratios. What is in ours and in the other is said in docs/reference/benchmarks.md.
@@ -53,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plot(report, options.plot)
     if options.write:
         if options.peers:
-            comparison.check_complete(report.results)
-        page.write("make bench-peers" if options.peers else "make bench", report)
+            page.write("make bench-peers", report, comparison.ROWS)
+        else:
+            page.write("make bench", report, [row for group in GROUPS for row in group.rows])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +101,8 @@ async def _report(options: argparse.Namespace) -> Report:
 
 async def _measured(group: Group, bench: Bench) -> list[Result]:
     results = await group.measure(bench)
-    assert tuple(result.row for result in results) == group.rows, "the page lists the rows"
+    measured = tuple(result.row for result in results)
+    assert measured in (group.rows, ()), "the page lists the rows"
     return results
 
 

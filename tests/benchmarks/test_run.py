@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.benchmarks import appends, delivery, page
 from tests.benchmarks.groups import GROUPS
+from tests.benchmarks.postgres import groups as postgres
 from tests.benchmarks.report import Report
 from tests.benchmarks.row import Result, Row
 from tests.benchmarks.run import main
@@ -63,10 +64,32 @@ def test_page_keeps_what_is_written_by_hand_and_names_the_rows(tmp_path: Path) -
     file.write_text(f"before\n{empty}\nafter\n", "utf-8")
     result = Result(Row("appends", "events/s"), "few", [1.0, 2.0], [4.0, 4.0])
 
-    page.write("make bench", Report("2026-01-07", {"cores": "2"}, 2, [result], ["a note"]), file)
+    report = Report("2026-01-07", {"cores": "2"}, 2, [result], ["a note"])
+    page.write("make bench", report, [result.row], file)
 
     text = file.read_text("utf-8")
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert page.row_names("make bench", file) == [("appends", "raw")]
+
+
+def test_page_stays_as_it_is_where_a_row_was_not_measured(tmp_path: Path) -> None:
+    row = Row("appends", "events/s")
+
+    with pytest.raises(LookupError, match="appends, raw: not measured"):
+        page.write("make bench", Report("2026-01-07", {}, 2, [], []), [row], tmp_path / "none.md")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_own_postgres_server")
+def test_quick_run_on_postgresql_has_all_its_rows(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    groups = [option for group in postgres.GROUPS for option in ("--only", group.name)]
+
+    main([*QUICK, *groups, "--json", str(out), "--folder", str(tmp_path / "files")])
+
+    report = json.loads(out.read_text("utf-8"))
+    rows = [row.name for group in postgres.GROUPS for row in group.rows]
+    assert [result["row"]["name"] for result in report["results"]] == rows
+    assert any(note.startswith("PostgreSQL 1") for note in report["notes"])

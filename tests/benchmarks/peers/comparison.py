@@ -1,9 +1,10 @@
 """Ours beside other libraries: the same rows, in one run and in turn, each on files of its own.
 
-A peer that is not installed is left out, and that is said.
+Those that can are asked once more, on one PostgreSQL server. A peer that is not installed is left
+out, and so is PostgreSQL where no server can be had; that is said.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
@@ -13,15 +14,18 @@ from msgspec import Struct
 from tests.benchmarks.bench import Bench, timed
 from tests.benchmarks.peers.ours import Ours
 from tests.benchmarks.peers.peer import Peer
+from tests.benchmarks.postgres.groups import why_left_out
 from tests.benchmarks.row import Result, Row, Target, at_least
 
 PACKAGES: Final = ("eventsource-py", "eventsourcing")
 """Those that are compared, as they are called where packages are listed."""
 
 _CLASSES: Final = {
-    "eventsource-py": ("tests.benchmarks.peers.eventsource_py", "EventsourcePy"),
-    "eventsourcing": ("tests.benchmarks.peers.eventsourcing", "Eventsourcing"),
+    "eventsource-py": ("eventsource_py", "EventsourcePy"),
+    "eventsourcing": ("eventsourcing", "Eventsourcing"),
 }
+_ON_POSTGRES: Final = {"eventsourcing": ("eventsourcing_on_postgres", "EventsourcingOnPostgres")}
+"""Those that keep their events in PostgreSQL too."""
 
 _WRITER_COUNT: Final = 64
 
@@ -78,43 +82,62 @@ def _row(contest: _Contest, peer: str) -> Row:
     return Row(contest.name, "events/s", against=peer, target=contest.targets.get(peer))
 
 
-ROWS: Final = tuple(_row(contest, peer) for contest in _CONTESTS for peer in PACKAGES)
+def _row_on_postgres(contest: _Contest, peer: str) -> Row:
+    return Row(f"on PostgreSQL, {contest.name}", "events/s", against=peer)
 
 
-def check_complete(results: Sequence[Result]) -> None:
-    """Refuse results that lack a row.
-
-    Raises:
-        LookupError: A peer was not installed.
-    """
-    if missing := {row.against for row in ROWS} - {result.row.against for result in results}:
-        raise LookupError(f"{', '.join(sorted(missing))}: not measured, so the page stays as it is")
+ROWS: Final = (
+    *(_row(contest, peer) for contest in _CONTESTS for peer in _CLASSES),
+    *(_row_on_postgres(contest, peer) for contest in _CONTESTS for peer in _ON_POSTGRES),
+)
 
 
 async def measure(bench: Bench) -> list[Result]:
     """Measure every row of every peer that is installed."""
+    peers = [Ours(), *_installed(bench, _CLASSES)]
+    results = await _contests(bench, peers, _row)
+    if (reason := why_left_out()) is not None:
+        bench.notes.append(f"what is compared on PostgreSQL is left out: {reason}")
+        return results
+    with import_module("tests.benchmarks.postgres.database").database(bench) as url:
+        ours = import_module("tests.benchmarks.peers.ours_on_postgres").OursOnPostgres(url)
+        peers = [ours, *_installed(bench, _ON_POSTGRES, url)]
+        return [*results, *await _contests(bench, peers, _row_on_postgres)]
+
+
+def _installed(bench: Bench, classes: Mapping[str, tuple[str, str]], *arguments: str) -> list[Peer]:
+    found: list[Peer] = []
+    for name, (module, cls) in classes.items():
+        try:
+            peer = import_module(f"tests.benchmarks.peers.{module}")
+        except ImportError as error:
+            bench.notes.append(f"{name}: left out, it is not installed ({error})")
+        else:
+            found.append(getattr(peer, cls)(*arguments))
+    return found
+
+
+async def _contests(
+    bench: Bench, peers: Sequence[Peer], row: Callable[[_Contest, str], Row]
+) -> list[Result]:
     async with AsyncExitStack() as stack:
-        peers: list[Peer] = [Ours(), *_installed(bench)]
         for peer in peers:
             await peer.open(bench.folder)
             stack.push_async_callback(peer.aclose)
             bench.notes.append(f"{peer.name}: {peer.setting}")
             for _ in range(bench.scale.load_count // 1_000):
                 await peer.append_batch(1_000)
-        return [result for contest in _CONTESTS for result in await _held(contest, bench, peers)]
+        return [
+            result for contest in _CONTESTS for result in await _held(contest, bench, peers, row)
+        ]
 
 
-def _installed(bench: Bench) -> list[Peer]:
-    found: list[Peer] = []
-    for name, (module, cls) in _CLASSES.items():
-        try:
-            found.append(getattr(import_module(module), cls)())
-        except ImportError as error:
-            bench.notes.append(f"{name}: left out, it is not installed ({error})")
-    return found
-
-
-async def _held(contest: _Contest, bench: Bench, peers: list[Peer]) -> list[Result]:
+async def _held(
+    contest: _Contest,
+    bench: Bench,
+    peers: Sequence[Peer],
+    row: Callable[[_Contest, str], Row],
+) -> list[Result]:
     count = contest.count(bench)
     seconds: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for number in range(bench.pair_count):
@@ -124,7 +147,7 @@ async def _held(contest: _Contest, bench: Bench, peers: list[Peer]) -> list[Resu
     rates = {name: [count / one for one in taken] for name, taken in seconds.items()}
     ours = rates[Ours.name]
     return [
-        Result(_row(contest, name), contest.size, ours, rate)
+        Result(row(contest, name), contest.size, ours, rate)
         for name, rate in rates.items()
         if name != Ours.name
     ]

@@ -40,16 +40,17 @@ class Eventsourcing(Peer):
     setting: ClassVar[str] = "`eventsourcing.sqlite`: WAL, synchronous=FULL (defaults); 64 threads"
 
     async def open(self, folder: Path) -> None:
-        self._application = _application.Application(
-            env={
-                "PERSISTENCE_MODULE": "eventsourcing.sqlite",
-                "SQLITE_DBNAME": str(folder / "eventsourcing.db"),
-            }
-        )
+        self._application = _application.Application(env=self._environment(folder))
         meter: Any = Meter()
         self._application.save(meter)
         self._batch_id: UUID = meter.id
         self._batch_version = 1
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        return {
+            "PERSISTENCE_MODULE": "eventsourcing.sqlite",
+            "SQLITE_DBNAME": str(folder / "eventsourcing.db"),
+        }
 
     async def aclose(self) -> None:
         self._application.close()

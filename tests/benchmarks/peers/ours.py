@@ -7,7 +7,7 @@ import anyio
 from tests.benchmarks.meter import Meter, new_event, new_events
 from tests.benchmarks.peers.peer import Peer
 
-from backstory import ANY, Backstory, Repository
+from backstory import ANY, Backstory, EventStore, Repository
 from backstory.stores.sqlite import SQLiteStore
 
 
@@ -18,8 +18,11 @@ class Ours(Peer):
     setting: ClassVar[str] = "WAL, synchronous=FULL (defaults)"
 
     async def open(self, folder: Path) -> None:
-        self._store = SQLiteStore(folder / "ours.db")
+        self._store: EventStore = self._make_store(folder)
         await self._store.open()
+
+    def _make_store(self, folder: Path) -> EventStore:
+        return SQLiteStore(folder / "ours.db")
 
     async def aclose(self) -> None:
         await self._store.aclose()
