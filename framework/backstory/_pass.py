@@ -40,7 +40,9 @@ from backstory._parking import (
     trial_note,
     unparked_note,
 )
+from backstory._progress import Note
 from backstory._projection import OnFailure, Projection
+from backstory._reason import reason_of
 from backstory._recorded import RecordedEvent
 from backstory._subscription import LogRead, Page
 
@@ -98,6 +100,7 @@ class Pass(Generic[P]):
         self._noted_until = 0  # up to here each page is noted
         self._trial: Trial | None = None  # what is noted in the store
         self._tried_position = 0  # the last attempt to keep
+        self._is_in_doubt = False  # what is parked was to be noted, and may be or not
 
     @property
     def position(self) -> int:
@@ -137,7 +140,7 @@ class Pass(Generic[P]):
         self.parked = {id: one for id, one in parked.items() if id not in ahead}
         if ahead and self.keeper.is_owner:
             notes = (unparked_note(self._name, stream_id) for stream_id in ahead)
-            await self._store.save_notes(*notes)
+            await self.keeper.note(*notes)
 
     async def _suspect_of(self, trial: Trial) -> None:
         self._trial = trial
@@ -171,10 +174,26 @@ class Pass(Generic[P]):
         return 0.0
 
     async def _go_back(self) -> None:
-        if self.keeper.is_owner:
+        if self.keeper.is_owner and not self._is_in_doubt:
             await self.keeper.restore()
-        else:  # what is kept is another's, and with it goes what is parked there
+        else:  # what is kept is another's, or not known, and with it goes what is parked there
             await self._restore()
+        self._is_in_doubt = False
+
+    async def _keep_noted(self, note: Note) -> None:
+        """Keep what was folded with a note of what is parked; begin with the truth where it fails.
+
+        Raises:
+            TableStatementError: A statement was refused; nothing happened.
+            StoreError: The store did not do it, or nobody knows whether it did.
+        """
+        self.keeper.is_lost = self._is_in_doubt = True
+        try:
+            await self.keeper.keep([note])
+        except TableStatementError:
+            self._is_in_doubt = False
+            raise
+        self.keeper.is_lost = self._is_in_doubt = False
 
     @property
     def _attempt_count_max(self) -> int:
@@ -274,7 +293,7 @@ class Pass(Generic[P]):
 
     async def _note(self, trial: Trial | None) -> None:
         if self.keeper.is_owner and trial != self._trial:
-            await self._store.save_notes(trial_note(self._name, trial))
+            await self.keeper.note(trial_note(self._name, trial))
         self._trial = trial
 
     async def _meet(self, failed: _FoldError) -> float:
@@ -282,7 +301,7 @@ class Pass(Generic[P]):
         is_same = self._suspect is not None and self._suspect.position == failed.recorded.position
         self._attempt_count = self._attempt_count + 1 if is_same else 1
         self._suspect = failed.recorded
-        self._reason = f"{type(failed.error).__name__}: {failed.error}"
+        self._reason = reason_of(failed.error)
         log.warning(
             "projection.retrying", **self._keys(failed.recorded), attempt=self._attempt_count
         )
@@ -309,7 +328,7 @@ class Pass(Generic[P]):
             raise failure(self._name, suspect, error) from error
         parked = self._parked(suspect)
         self.keeper.position = suspect.position
-        await self.keeper.keep([parked_note(self._name, parked)])
+        await self._keep_noted(parked_note(self._name, parked))
         self.parked[suspect.stream_id] = parked
         self._suspect, self._attempt_count = None, 0
         log.error("projection.parked", **self._keys(suspect))
@@ -337,6 +356,8 @@ class Pass(Generic[P]):
         Raises:
             StoreError: The store did not answer.
         """
+        if self.keeper.is_lost:
+            await self._go_back()
         parked = self.parked.get(stream_id)
         if parked is None or without not in (None, parked.position):
             return True  # somebody else has asked for it already
@@ -350,7 +371,7 @@ class Pass(Generic[P]):
         try:
             for recorded in waiting:
                 self._fold([recorded])
-            await self.keeper.keep([unparked_note(self._name, stream_id)])
+            await self._keep_noted(unparked_note(self._name, stream_id))
         except _FoldError as failed:
             return await self._retry_until(failed, waiting)
         except TableStatementError as error:
@@ -360,7 +381,7 @@ class Pass(Generic[P]):
         return True
 
     async def _start_over(self, stream_id: str) -> None:
-        await self._store.save_notes(unparked_note(self._name, stream_id))
+        await self.keeper.note(unparked_note(self._name, stream_id))
         del self.parked[stream_id]
         await self.keeper.reset()
 
@@ -380,12 +401,12 @@ class Pass(Generic[P]):
             if recorded.position < failed.recorded.position:
                 self.keeper.fold(recorded)
         before = self.parked[failed.recorded.stream_id]
-        self._reason = f"{type(failed.error).__name__}: {failed.error}"
+        self._reason = reason_of(failed.error)
         is_same = before.position == failed.recorded.position
         self._attempt_count = before.attempt_count + 1 if is_same else 1
         parked = self._parked(failed.recorded)
         self._attempt_count = 0
-        await self.keeper.keep([parked_note(self._name, parked)])
+        await self._keep_noted(parked_note(self._name, parked))
         self.parked[parked.stream_id] = parked
         return False
 
@@ -398,7 +419,7 @@ class Pass(Generic[P]):
         if self.keeper.position != self.keeper.kept_position:
             await self._keep_quietly()
         if self.keeper.is_owner and self._suspect is None and not self._is_careful:
-            await self._store.save_notes(trial_note(self._name, None))
+            await self.keeper.note(trial_note(self._name, None))
 
     async def _keep_quietly(self) -> None:
         try:
@@ -413,9 +434,7 @@ class Pass(Generic[P]):
         Raises:
             StoreError: The store did not do it.
         """
-        await self._store.save_notes(
-            *(unparked_note(self._name, stream_id) for stream_id in self.parked)
-        )
+        await self.keeper.note(*(unparked_note(self._name, stream_id) for stream_id in self.parked))
         self.parked = {}
         self._suspect, self._attempt_count = None, 0
         self._steps_until = self._noted_until = 0

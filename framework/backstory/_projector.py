@@ -53,6 +53,7 @@ from backstory._parking import ParkedEvent, load_parked, parked_note, trial_note
 from backstory._pass import Pass
 from backstory._progress import Note
 from backstory._projection import Projection
+from backstory._reason import reason_of
 from backstory._registry import (
     ENDS,
     TELL_SECONDS,
@@ -129,6 +130,7 @@ class Projector(Generic[P]):
         self._build_orders: set[str] = set()
         self._obeyed: deque[str] = deque(maxlen=_OBEYED_MAX)
         self._is_owner = False
+        self._noted: frozenset[str] = frozenset()  # what the owner has parked, at the last look
         self._is_paused = False
         self._is_stopping = False
         self._is_look_due = True
@@ -293,6 +295,7 @@ class Projector(Generic[P]):
                 self._serving = None
             elif self._serving is not None:
                 self._serving.keeper.is_owner = False
+                self._noted = frozenset(self._serving.parked)
         return self._is_owner and not was_owner
 
     async def _pass(self, keeper: Keeper[P]) -> Pass[P]:
@@ -377,6 +380,7 @@ class Projector(Generic[P]):
             self._is_paused = orders.is_paused
             self._move(ProjectorState.PAUSED if self._is_paused else ProjectorState.CATCHING_UP)
         if not self._is_owner:
+            await self._follow_parked()
             return
         if self._is_paused:
             await self._tell()
@@ -390,6 +394,15 @@ class Projector(Generic[P]):
         if self._build_orders and self._building is None and self._serving is not None:
             await self._begin_build()
         await self._tell()
+
+    async def _follow_parked(self) -> None:
+        """Go on from what the owner has kept, where that holds what waits here."""
+        if self._serving is None:
+            return
+        noted = frozenset(await load_parked(self._store, self._name))
+        settled, self._noted = self._noted - noted, noted
+        if settled & self._serving.parked.keys():
+            self._serving = await self._pass(self._in_memory(self._name))
 
     async def _tell(self) -> None:
         """Note how the projection is doing, for programs that do not run it."""
@@ -500,12 +513,16 @@ class Projector(Generic[P]):
             self._building = await self._begin_generation(generations)
 
     async def _check_position(self, serving: Pass[P]) -> None:
-        """Begin anew where the tables have seen what is not in this log."""
+        """Begin anew where nobody knows what the tables have seen, or it is not in this log."""
         head = await self._store.head()
-        if serving.position > head:
+        if await self._store.load_checkpoint(self._name) is None:
+            reason = "it is not there any more"
+        elif serving.position > head:
             reason = f"it is at {serving.position}, the log ends at {head}"
-            log.warning("checkpoint.ignored", **{PROJECTION: self._name, REASON: reason})
-            await serving.reset()
+        else:
+            return
+        log.warning("checkpoint.ignored", **{PROJECTION: self._name, REASON: reason})
+        await serving.reset()
 
     async def _begin_generation(self, generations: Generations) -> Pass[P]:
         """Go on with a build of this class, or begin one."""
@@ -529,7 +546,7 @@ class Projector(Generic[P]):
             projection=self._name,
             position=self.position,
             event_type="the store",
-            reason=f"{type(error).__name__}: {error}",
+            reason=reason_of(error),
         )
         failed.__cause__ = error
         return failed

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,6 +27,13 @@ _BEGIN_QUERY: Final = (
     "SET LOCAL max_parallel_workers_per_gather TO DEFAULT"
 )
 """A query of a read model is planned as the database sees fit, and not as a page of the log."""
+_MANY: Final = 4
+"""So many runs of one statement are worth a savepoint."""
+_OF_THE_SERVER: Final = (
+    *(asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError),
+    asyncpg.LockNotAvailableError,
+)
+"""What a busy server says to any statement: it has run out of something, or of time."""
 _COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LEAVES: Final = re.compile(
     r"\s*(begin|start|commit|end|rollback|abort|savepoint|release|prepare|execute|deallocate|set|"
@@ -53,8 +62,27 @@ async def change_tables(db: Db, schema: str, changes: Sequence[TableChange]) -> 
         TableStatementError: One was refused.
         Exception: The database failed.
     """
+    for sql, run in groupby(changes, key=attrgetter("sql")):
+        same = list(run)
+        check_statement(schema, sql, same[0].position)
+        if len(same) < _MANY or not await _change_at_once(db, sql, same):
+            await _change_singly(db, same)
+
+
+async def _change_at_once(db: Db, sql: str, changes: Sequence[TableChange]) -> bool:
+    """Tell whether the same statement could be run for all of them, without a wait for each."""
+    try:
+        async with db.transaction():  # a savepoint: where one of them fails, all are run singly
+            await db.executemany(sql, [change.parameters for change in changes])
+    except Exception as error:
+        if isinstance(_told(error, sql, 0), TableStatementError):
+            return False
+        raise
+    return True
+
+
+async def _change_singly(db: Db, changes: Sequence[TableChange]) -> None:
     for change in changes:
-        check_statement(schema, change.sql, change.position)
         try:
             await db.execute(change.sql, *change.parameters)
         except Exception as error:
@@ -92,19 +120,25 @@ def check_statement(schema: str, sql: str, position: int) -> None:
     Raises:
         TableStatementError: It would.
     """
+    if (reason := _refusal(schema, sql)) is not None:
+        raise TableStatementError(sql=sql, position=position, reason=reason)
+
+
+@lru_cache(maxsize=1_000)
+def _refusal(schema: str, sql: str) -> str | None:
+    """Return why a statement is refused; None where it is not."""
     words = _COMMENT.sub(" ", sql)
     if (found := _LEAVES.match(words)) is not None:
-        reason = f"{found[1].upper()} is not for a handler: its statements share one transaction"
-        raise TableStatementError(sql=sql, position=position, reason=reason)
+        return f"{found[1].upper()} is not for a handler: its statements share one transaction"
     if (own := _changes_own(schema).search(words)) is not None:
-        reason = f"{own['table']} is one of the store's own tables"
-        raise TableStatementError(sql=sql, position=position, reason=reason)
+        return f"{own['table']} is one of the store's own tables"
+    return None
 
 
 def _told(error: Exception, sql: str, position: int) -> Exception:
     """Return what an error is: the statement's fault, or its values', or the store's."""
     is_ours = isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError))
-    if is_passing(error) or not is_ours or isinstance(error, asyncpg.InsufficientResourcesError):
+    if is_passing(error) or not is_ours or isinstance(error, _OF_THE_SERVER):
         return error
     return TableStatementError(sql=sql, position=position, reason=str(error))
 
