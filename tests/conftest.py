@@ -168,3 +168,12 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         request.getfixturevalue("postgres_schemas")
     async with STORES[request.param](tmp_path, None) as store:
         yield store
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Return what gives a store's URL by its name, for stores that processes share, in turn."""
+    if request.param == "sqlite":
+        return lambda name: f"sqlite:///{tmp_path / name}.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return lambda name: f"{url}?schema={name}"

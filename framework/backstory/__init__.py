@@ -50,6 +50,7 @@ from backstory._store import (
     StreamInfo,
     StreamRead,
 )
+from backstory._upgrade import SchemaUpgrade
 from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
@@ -134,6 +135,7 @@ __all__ = [
     "StreamRead",
     "SealedEvent",
     "LogSeal",
+    "SchemaUpgrade",
     "LogRead",
     "Page",
     "ANY",

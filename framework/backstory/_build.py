@@ -31,19 +31,24 @@ async def begin_generation(
 
     Raises:
         TableStatementError: The schema is refused.
+        CheckpointMovedError: Another projector runs the projection.
         StoreError: The store did not do it.
     """
     building, fingerprint = generations.building, tables_fingerprint(projection)
-    if building is not None and building.fingerprint == fingerprint:
+    before = await store.load_checkpoint(name)
+    # Without its checkpoint nobody knows how far a build has come: its tables are filled to there.
+    is_known = before is not None and before.fingerprint == fingerprint
+    if building is not None and building.fingerprint == fingerprint and is_known:
         return building
-    before = (*generations.stale, generations.serving, building)
-    number = max((one.number for one in before if one is not None), default=0) + 1
+    others = (*generations.stale, generations.serving, building)
+    number = max((one.number for one in others if one is not None), default=0) + 1
     new = Generation(number, fingerprint, tuple(projection.tables))
     stale = (*generations.stale, *([] if building is None else [building]))
     after = replace(generations, building=new, stale=stale)
-    await store.delete_checkpoint(name)
     note = generations_note(projection.projection_name, after)
-    await TableKeeper(store, projection, name, new).save(creation(projection, number), [note])
+    keeper = TableKeeper(store, projection, name, new)
+    keeper.kept_position = 0 if before is None else before.position
+    await keeper.save(creation(projection, number), [note])
     return new
 
 

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from msgspec.structs import replace
+
 from backstory._codec import encode_state, state_decoder
 from backstory._errors import CorruptLogError, StoreError
 from backstory._fingerprint import fingerprint_of
@@ -87,6 +89,15 @@ class Keeper(ABC, Generic[P]):
     async def reset(self) -> None:
         """Begin with nothing, and keep that."""
 
+    async def note(self, *notes: Note) -> None:
+        """Keep notes of the projection's owner, by themselves.
+
+        Raises:
+            StoreError: The store did not do it, or another process owns the projection by now.
+        """
+        owner = self.projection.projection_name
+        await self.store.save_notes(*(replace(note, owner=owner) for note in notes))
+
     def _log_ignored(self, reason: str) -> None:
         log.warning("checkpoint.ignored", **{PROJECTION: self.name, REASON: reason})
 
@@ -145,10 +156,11 @@ class MemoryKeeper(Keeper[P]):
         model_json = encode_state(self.model)
         if model_json is None:
             self._log_ignored("the read model would not come back as it is")
-            await self.store.save_notes(*notes)
+            await self.note(*notes)
         else:
             checkpoint = Checkpoint(self.name, self.position, self._fingerprint, model_json)
-            await self._save(Progress(checkpoint, notes=notes))
+            owner = self.projection.projection_name
+            await self._save(Progress(checkpoint, notes=notes, owner=owner))
 
     async def _save(self, progress: Progress) -> None:
         try:
@@ -210,8 +222,9 @@ class TableKeeper(Keeper[TP]):
         """Run statements, and keep the position."""
         checkpoint = Checkpoint(self.name, self.position, self.generation.fingerprint, b"null")
         self.is_lost = True  # until the answer is there: whether it happened may stay unknown
+        owner = self.projection.projection_name
         await self.store.save_progress(
-            Progress(checkpoint, self.kept_position, tuple(changes), tuple(notes))
+            Progress(checkpoint, self.kept_position, tuple(changes), tuple(notes), owner)
         )
         self.kept_position, self.is_lost = self.position, False
 

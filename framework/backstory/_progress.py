@@ -29,6 +29,9 @@ class Note(Struct, frozen=True):
     """Which one of them."""
     value_json: bytes | None
     """What it says, as JSON; None forgets it."""
+    owner: str | None = None
+    """The projection whose owner alone may note it: a store that can lose what it owns refuses it
+    from anybody else. None for anybody; it is not kept."""
 
 
 class TableChange(Struct, frozen=True):
@@ -53,6 +56,8 @@ class Progress(Struct, frozen=True):
     """What changes in its tables, in this order, before the checkpoint is kept."""
     notes: Sequence[Note] = ()
     """What is noted, or forgotten, with it."""
+    owner: str | None = None
+    """The projection whose owner alone may keep it; None for that of the checkpoint's name."""
 
 
 def check_moved(position: int, progress: Progress) -> None:

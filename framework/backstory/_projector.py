@@ -129,6 +129,7 @@ class Projector(Generic[P]):
         self._building: Pass[P] | None = None
         self._build_orders: set[str] = set()
         self._obeyed: deque[str] = deque(maxlen=_OBEYED_MAX)
+        self._read_orders: set[str] = set()
         self._is_owner = False
         self._noted: frozenset[str] = frozenset()  # what the owner has parked, at the last look
         self._is_paused = False
@@ -268,7 +269,9 @@ class Projector(Generic[P]):
     async def wait_obeyed(self, key: str, *, timeout_seconds: float) -> bool:
         """Tell whether an order has been carried out within a time limit."""
         with anyio.move_on_after(timeout_seconds):
-            while key not in self._obeyed and self.state not in ENDS and not self._is_paused:
+            while key not in self._obeyed and self.state not in ENDS:
+                if self._is_paused and key in self._read_orders:
+                    break  # not before it has read the order: it may have been told to go on since
                 await self._moved.wait()
         return key in self._obeyed
 
@@ -376,6 +379,7 @@ class Projector(Generic[P]):
         """Look for orders, and carry them out."""
         await self._begin()
         orders = await load_orders(self._store, self._name)
+        self._read_orders = set(orders.orders)
         if orders.is_paused is not self._is_paused:
             self._is_paused = orders.is_paused
             self._move(ProjectorState.PAUSED if self._is_paused else ProjectorState.CATCHING_UP)

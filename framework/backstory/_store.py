@@ -46,6 +46,7 @@ from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._subscription import LogRead, Page, Subscription
+from backstory._upgrade import SchemaUpgrade, refuse_roles
 from backstory._versions import ANY, ExpectedVersion, check_expected_version
 
 _PAGE_EVENT_COUNT: Final = 1_000
@@ -669,6 +670,29 @@ class EventStore(ABC):
             StoreUnavailableError: It could not be opened.
         """
 
+    async def migrate(
+        self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
+    ) -> SchemaUpgrade:
+        """Bring what the store is kept in to the newest schema version; the store is not opened.
+
+        Opening it for writing does the same, where the role of the program may. A store without a
+        schema has nothing to do.
+
+        Args:
+            dry_run: Change nothing; only say what would be done.
+            writers: Roles of the database that may append from then on, and keep what lies beside
+                the log, but may not change an event. They must exist.
+            readers: Roles of the database that may read from then on, read models too.
+
+        Raises:
+            ConfigurationError: What is there is no store, or of a newer version; or may not be
+                changed by whoever asks; or there is no such role, or the store has none.
+            StoreUnavailableError: It could not be reached; nothing was changed.
+        """
+        del dry_run
+        refuse_roles(type(self).__name__, writers, readers)
+        return SchemaUpgrade(before=0, version=0, sql="")
+
     async def open_damaged(self) -> None:
         """Make the store ready to be looked at, also where `open` refuses it as damaged.
 
@@ -739,6 +763,10 @@ class EventStore(ABC):
 
         Of all stores that are open on one log, in whatever process, one owns a name at a time:
         until it is closed, or its process ends.
+
+        A store that can lose what it owns, such as with a connection, refuses from then on what
+        belongs to its owner (`Progress.owner`, `Note.owner`), and says False once, also where it
+        could own it again: others may have owned it in between.
 
         Raises:
             InvalidInputError: It is no possible name of a projection.

@@ -38,11 +38,16 @@ class StoreURL(Struct, frozen=True):
     text: str
     """The URL as it was given."""
 
+    def __repr__(self) -> str:
+        """Return it as it may stand in a message: without passwords."""
+        return f"StoreURL({shown(self.text)!r})"
+
 
 StoreOpener = Callable[[StoreURL, bool], EventStore]
 
 
-_SECRETS: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@|(?<=[?&])((?:ssl)?password=)[^&]*")
+# Up to the last @, since a password may hold characters that should have been escaped.
+_SECRETS: Final = re.compile(r"(?<=://)([^/?#@:]*):.*@|(?<=[?&])((?:ssl)?password=)[^&]*")
 
 
 def shown(url: str) -> str:
@@ -186,6 +191,11 @@ def without(url: str, *names: str) -> str:
     parts = urlsplit(url)
     kept = [(n, v) for n, v in parse_qsl(parts.query, keep_blank_values=True) if n not in names]
     return urlunsplit(parts._replace(query=urlencode(kept)))
+
+
+def with_setting(url: str, name: str, text: str) -> str:
+    """Return a URL with one more setting."""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode({name: text})}"
 
 
 def _read_settings(url: StoreURL, known: dict[str, Callable[[str], Any]]) -> dict[str, Any]:

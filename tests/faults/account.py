@@ -3,7 +3,7 @@
 A fault test carries the marker `fault` with the rows of the fault table that it belongs to, such as
 `@pytest.mark.fault(7, "T31", without="…")`: numbers are faults, `T…` are traps. `without` says what
 was taken out of the framework when the test was seen to fail. A test that says `store="in_memory"`
-is about that; else one that takes the `store` fixture is about both, and any other about SQLite.
+is about that; else one that takes the `store` fixture is about all, and any other about SQLite.
 
 Whatever injects a fault counts it where it happens: `faults.count()`. A fault test that passes
 without having counted any has shown nothing, and fails.
@@ -76,7 +76,8 @@ def name_of(item: pytest.Item) -> str:
 def store_of(item: pytest.Item) -> str:
     """Return the store that a fault test is about."""
     if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        store = item.callspec.params.get("store")
+        params = item.callspec.params
+        store = params.get("store", params.get("url_of"))
         if isinstance(store, str):
             return store
     marker = item.get_closest_marker("fault")

@@ -1,6 +1,6 @@
 """Runs a projection whose handler ends the process on some events, or at a named call of the store.
 
-    poisoned.py PATH FORM POISON MOMENT
+    poisoned.py URL FORM POISON MOMENT
 
 FORM is `memory` or `tables`. The handler ends the process on an event that counts by POISON; 0 for
 none. MOMENT ends it at a call of the store: `put_progress:3:before` at the third, with nothing
@@ -17,8 +17,7 @@ from typing import Any
 
 import anyio
 
-from backstory import Backstory, Event, Projection, RecordedEvent, TableProjection, on
-from backstory.stores.sqlite import SQLiteStore
+from backstory import Backstory, Event, Projection, RecordedEvent, TableProjection, on, store_of
 
 # Where a fingerprint does not look: the mended program is to go on from the same checkpoint.
 poison: ContextVar[int] = ContextVar("poison")
@@ -67,14 +66,24 @@ class StepsInTables(TableProjection, name="steps"):
         return steps
 
 
-class EndingStore(SQLiteStore):
-    """A store that ends the process at one of its calls."""
+class Moment:
+    """A call of the store at which the process ends."""
 
-    def __init__(self, path: str, moment: str) -> None:
-        super().__init__(path)
-        self._call, _, rest = moment.partition(":")
+    def __init__(self, text: str) -> None:
+        self._call, _, rest = text.partition(":")
         number, _, self._when = rest.partition(":")
         self._left = int(number or 0)
+
+    def let_end(self, store: Any, call: str) -> None:
+        """Let a call of a store end the process, where this is the moment."""
+        method = getattr(store, call)
+
+        async def counted(argument: Any) -> None:
+            self._count(call, "before")
+            await method(argument)
+            self._count(call, "after")
+
+        setattr(store, call, counted)
 
     def _count(self, call: str, when: str) -> None:
         if call == self._call and when == self._when:
@@ -82,29 +91,14 @@ class EndingStore(SQLiteStore):
             if self._left == 0:
                 os._exit(9)
 
-    async def put_progress(self, progress: Any) -> None:
-        self._count("put_progress", "before")
-        await super().put_progress(progress)
-        self._count("put_progress", "after")
 
-    async def put_notes(self, notes: Any) -> None:
-        self._count("put_notes", "before")
-        await super().put_notes(notes)
-        self._count("put_notes", "after")
-
-    async def drop_checkpoint(self, projection: str) -> None:
-        self._count("drop_checkpoint", "before")
-        await super().drop_checkpoint(projection)
-        self._count("drop_checkpoint", "after")
-
-
-async def main(path: str, form: str, poisonous: str, moment: str, rebuild: str = "") -> None:
+async def main(url: str, form: str, poisonous: str, moment: str, rebuild: str = "") -> None:
     poison.set(int(poisonous))
     cls: Any = StepsInTables if form == "tables" else StepsInMemory
-    async with (
-        EndingStore(path, moment) as store,
-        Backstory(store, projections=[cls]) as story,
-    ):
+    ending = Moment(moment)
+    async with store_of(url) as store, Backstory(store, projections=[cls]) as story:
+        for call in ("put_progress", "put_notes", "drop_checkpoint"):
+            ending.let_end(store, call)
         if rebuild:
             assert await story.projections.rebuild(cls)
         steps = await (await story.read_model(cls)).all()

@@ -71,7 +71,7 @@ class InTables(TableProjection, name="steps"):
     @on(Stepped)
     def _stepped(self, event: Stepped, recorded: RecordedEvent) -> None:
         self.execute(
-            "INSERT INTO {steps} (stream, number) VALUES ($1, $2)",
+            "INSERT INTO {steps} VALUES ((SELECT count(*) FROM {steps}), $1, $2)",
             *(recorded.stream_id, event.number),
         )
         handle(event.number)

@@ -1,6 +1,6 @@
 """Runs a table projection until it is told to end, and has it built anew first.
 
-    rebuilding.py PATH
+    rebuilding.py URL
 
 Writes `built` when the new read model has taken its place.
 """
@@ -28,8 +28,8 @@ class Places(TableProjection, name="places"):
         self.execute("INSERT INTO {places} VALUES ($1, $2)", recorded.position, event.number)
 
 
-async def main(path: str) -> None:
-    async with Backstory(f"sqlite:///{path}", projections=[Places]) as story:
+async def main(url: str) -> None:
+    async with Backstory(url, projections=[Places]) as story:
         await story.read_model(Places, timeout_seconds=300)
         if not (await story.projections.show(Places)).order_count:
             await story.projections.rebuild(Places, timeout_seconds=0)

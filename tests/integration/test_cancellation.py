@@ -152,8 +152,13 @@ async def settle_down(condition: Callable[[], bool]) -> None:
             await anyio.to_thread.run_sync(time.sleep, 0)  # a turn for the threads
 
 
+LASTING = {"pinging of the owning session"}
+"""What begins with a store's first use, and ends with the store."""
+
+
 def names_of_tasks() -> list[str]:
-    return sorted(task.get_name() for task in asyncio.all_tasks() if not task.done())
+    names = (task.get_name() for task in asyncio.all_tasks() if not task.done())
+    return sorted(name for name in names if name not in LASTING)
 
 
 class Watched:

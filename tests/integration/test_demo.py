@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -89,9 +89,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Return the URL of a store that is not there yet."""
-    return f"sqlite:///{tmp_path / 'swarm.db'}"
+def url(url_of: Callable[[str], str]) -> str:
+    """Return the URL of a store that is not there yet, of each kind in turn."""
+    return url_of("swarm")
 
 
 @asynccontextmanager

@@ -291,7 +291,7 @@ async def test_two_processes_never_decide_on_the_past(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.fault(10, "T13", "T25", without="the look for what the other process has appended")
+@pytest.mark.fault(10, "T13", without="the look for what the other process has appended")
 async def test_two_processes_with_shared_aggregates_answer_every_command_once(
     url_of: Callable[[str], str],
 ) -> None:

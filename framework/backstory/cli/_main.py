@@ -14,6 +14,7 @@ from backstory.cli._check_compat import check_compat
 from backstory.cli._completion import COMPLETE_VARIABLE, PROGRAM, completion
 from backstory.cli._event import event
 from backstory.cli._log import log
+from backstory.cli._migrate import migrate
 from backstory.cli._output import printable
 from backstory.cli._parked import parked
 from backstory.cli._projections import projections
@@ -33,7 +34,7 @@ _SECTIONS: Final = {
     "What there is": ("show", "state", "streams", "stats"),
     "Programs at work": ("projections", "parked", "actors"),
     "Into a store and out of it": ("import", "export"),
-    "Care": ("verify", "salvage", "check-compat", "completion"),
+    "Care": ("migrate", "verify", "salvage", "check-compat", "completion"),
 }
 """Where the help lists a command; one that stands nowhere is listed behind them."""
 
@@ -126,7 +127,7 @@ def backstory() -> None:
 
 for command in (
     *(log, stream, event, state, streams, stats, projections, parked, actors),
-    *(verify, salvage, check_compat, completion),
+    *(migrate, verify, salvage, check_compat, completion),
 ):
     backstory.add_command(command)
 

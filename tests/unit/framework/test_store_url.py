@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backstory import ConfigurationError, Durability, EventStore, StoreURL, _store_url, store_of
-from backstory._store_url import parse_store_url
+from backstory._store_url import parse_store_url, shown, with_setting
 from backstory.stores.in_memory import InMemoryStore
 from backstory.stores.sqlite import SQLiteStore
 
@@ -25,6 +25,32 @@ def test_url_comes_apart_into_its_parts() -> None:
     assert parse_store_url(url) == StoreURL(
         "sqlite", "/a b/story.db", {"durability": "buffered", "empty": ""}, url
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:s3cret@host/name",
+        "postgresql://ada:s3/cret@host/name",
+        "postgresql://ada:s3@cret@host/name?schema=x",
+        "postgresql://ada:s3?cret@host/name",
+        "postgresql://host/name?user=ada&password=s3cret&schema=x",
+        "postgresql://host/name?sslpassword=s3cret",
+    ],
+)
+def test_no_password_is_shown(url: str) -> None:
+    assert "cret" not in shown(url)
+    assert "cret" not in repr(StoreURL("postgresql", "", {}, url))
+
+
+def test_what_is_no_password_is_shown() -> None:
+    for url in ("sqlite:///a:b@c.db", "postgresql://ada@host:5432/name?schema=x", "memory://"):
+        assert shown(url) == url
+
+
+def test_setting_is_added_to_a_url() -> None:
+    assert with_setting("memory://", "a", "b c&") == "memory://?a=b+c%26"
+    assert with_setting("sqlite:///x.db?a=b", "c", "") == "sqlite:///x.db?a=b&c="
 
 
 def test_memory_is_a_store_in_memory() -> None:
@@ -90,7 +116,7 @@ def test_making_a_store_touches_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         ("story.db", "is no store URL"),
         ("", "is no store URL"),
         ("sqlite:story.db", "is no store URL"),
-        ("nothing://x", "no store for 'nothing'; known: memory, sqlite"),
+        ("nothing://x", "no store for 'nothing'; known: memory, postgres, postgresql, sqlite"),
         ("memory://x", "nothing more"),
         ("memory://?a=b", "nothing more"),
         ("sqlite://", "three slashes"),

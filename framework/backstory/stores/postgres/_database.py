@@ -8,20 +8,12 @@ time again and again, the next ones are refused at once for a while: a circuit b
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import anyio
-import asyncpg
-from circuitbreaker import CircuitBreaker  # type: ignore[import-untyped]  # it has no types
 from msgspec import Struct
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
 from backstory._commit import Durability
 from backstory._errors import (
@@ -31,7 +23,23 @@ from backstory._errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
+from backstory.stores.postgres._dsn import check_files, for_driver, sets, shown_dsn
 from backstory.stores.postgres._statement import READ_SETTINGS
+
+try:
+    import asyncpg
+    from circuitbreaker import CircuitBreaker  # type: ignore[import-untyped]  # it has no types
+    from tenacity import (
+        AsyncRetrying,
+        retry_if_exception,
+        stop_after_delay,
+        wait_random_exponential,
+    )
+except ImportError as error:
+    raise ImportError(
+        f"the PostgreSQL store needs {error.name}, which the extra `postgres` brings: "
+        "pip install '.[postgres]' in a clone of Backstory"
+    ) from error
 
 T = TypeVar("T")
 Db = Any
@@ -40,7 +48,7 @@ Db = Any
 _PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 1.0
 _FAILURES_MAX: Final = 5
-"""Operations that used up their time, one behind the other, before others are refused at once."""
+"""Operations that could not reach the server, one behind the other, before others are refused."""
 _REFUSED_SECONDS: Final = 5
 _CLOSING_SECONDS: Final = 5.0
 
@@ -63,7 +71,12 @@ _MISCONFIGURED: Final = (
     *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
     *(asyncpg.InsufficientPrivilegeError, asyncpg.ClientConfigurationError),
     *(asyncpg.CantChangeRuntimeParamError, asyncpg.UndefinedObjectError),
+    asyncpg.ReservedNameError,
 )
+
+
+class _UsedUpError(TimeoutError):
+    """No connection has become free in time, and none more may be made."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -87,11 +100,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The store's name, for messages: without the password."""
-        parts = urlsplit(self.dsn)
-        user, _, host = parts.netloc.rpartition("@")
-        user = user.partition(":")[0]
-        netloc = f"{user}@{host}" if user else host
-        return urlunsplit((parts.scheme, netloc, parts.path, f"schema={quote(self.schema)}", ""))
+        return shown_dsn(self.dsn, schema=self.schema)
+
+    def __repr__(self) -> str:
+        """Return its name, which has no password."""
+        return f"Settings({self.name!r})"
 
     @property
     def quoted_schema(self) -> str:
@@ -111,17 +124,18 @@ class Database:
         self._breaker: Any = CircuitBreaker(
             failure_threshold=_FAILURES_MAX,
             recovery_timeout=_REFUSED_SECONDS,
-            expected_exception=StoreUnavailableError,
+            expected_exception=_is_out_of_reach,
         )
 
     async def open(self) -> None:
         """Prepare to connect; nothing is connected before the first operation."""
+        check_files(self.settings.dsn)
         self._is_closing = False
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=self.settings.connection_count_max,
             reset=_reset,
-            **self._arguments({}),
+            **self._arguments(READ_SETTINGS),
         )
 
     def stop_trying(self) -> None:
@@ -137,25 +151,30 @@ class Database:
         if patience.cancelled_caught:
             self._pool.terminate()
 
-    async def connect(self, **server_settings: str) -> Db:
+    async def connect(self, *, plans_pages: bool = True, **server_settings: str) -> Db:
         """Return a connection of one's own.
+
+        Args:
+            plans_pages: Whether it is set to read pages of the log; else as the server is.
+            server_settings: What else it is set to.
 
         Raises:
             Exception: Whatever the driver raises.
         """
-        return await asyncpg.connect(**self._arguments(server_settings))
+        settings = (READ_SETTINGS if plans_pages else {}) | server_settings
+        return await asyncpg.connect(**self._arguments(settings))
 
     def _arguments(self, server_settings: dict[str, str]) -> dict[str, Any]:
         settings = self.settings
         return {
-            "dsn": settings.dsn,
+            "dsn": for_driver(settings.dsn),
             "timeout": settings.connect_timeout_seconds,
             # The server gives up first, and says what it was; this one is for a server that is
             # not heard of any more.
             "command_timeout": settings.statement_timeout_seconds
             + settings.connect_timeout_seconds,
             "server_settings": {
-                "application_name": f"backstory {socket.gethostname()} {os.getpid()}",
+                **self._application_name(),
                 "search_path": f"{settings.quoted_schema}, public",
                 "timezone": "UTC",
                 "default_transaction_isolation": "read committed",
@@ -163,10 +182,14 @@ class Database:
                 "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
                 "lock_timeout": _milliseconds(settings.lock_timeout_seconds),
                 "idle_in_transaction_session_timeout": _milliseconds(settings.lock_timeout_seconds),
-                **READ_SETTINGS,
                 **server_settings,
             },
         }
+
+    def _application_name(self) -> dict[str, str]:
+        if sets(self.settings.dsn, "application_name"):
+            return {}
+        return {"application_name": f"backstory {socket.gethostname()} {os.getpid()}"}
 
     async def run(self, attempted: str, function: Callable[[Db], Awaitable[T]]) -> T:
         """Return what a function returns; it is run again where its connection was lost.
@@ -181,8 +204,23 @@ class Database:
         return await self.patiently(attempted, lambda: self._once(function))
 
     async def _once(self, function: Callable[[Db], Awaitable[T]]) -> T:
-        async with self._pool.acquire(timeout=self.settings.connect_timeout_seconds) as db:
+        db = await self._acquired()
+        try:
             return await function(db)
+        finally:
+            await self._pool.release(db)
+
+    async def _acquired(self) -> Db:
+        pool, settings = self._pool, self.settings
+        try:
+            return await pool.acquire(timeout=settings.connect_timeout_seconds)
+        except TimeoutError as error:
+            if pool.get_size() == settings.connection_count_max and not pool.get_idle_size():
+                raise _UsedUpError(
+                    f"all {settings.connection_count_max} connections were in use for "
+                    f"{settings.connect_timeout_seconds} s"
+                ) from error
+            raise
 
     async def patiently(self, attempted: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Make attempts until one succeeds, or fails for another reason than a lost connection.
@@ -201,10 +239,15 @@ class Database:
                 raise self.failure(attempted, error) from error
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await attempt()  # by itself: to set up what tries again costs as much as a read
+        except Exception as error:
+            if not self._may_try_again(error) or not self.settings.retry_seconds:
+                raise
         retrying = AsyncRetrying(
             stop=stop_after_delay(self.settings.retry_seconds),
             wait=wait_random_exponential(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX),
-            retry=retry_if_exception(lambda e: is_passing(e) and not self._is_closing),
+            retry=retry_if_exception(self._may_try_again),
             reraise=True,
             sleep=anyio.sleep,
         )
@@ -214,22 +257,48 @@ class Database:
 
         return await retrying(once)
 
+    def _may_try_again(self, error: BaseException) -> bool:
+        return is_passing(error) and not self._is_closing
+
     def failure(self, attempted: str, error: BaseException) -> Exception:
         """Return the store's error for what the driver says."""
         if isinstance(error, BackstoryError):
             return error
-        if isinstance(error, _MISCONFIGURED):
-            return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {error}")
+        if is_misconfigured(error):
+            return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {_why(error)}")
         if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return CorruptLogError(where=self.settings.name, position=0, reason=str(error))
         if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
             return StoreClosedError(store=self.settings.name)
         if isinstance(error, _OF_THE_DRIVER):
-            return self._unavailable(attempted, f"{type(error).__name__}: {error}")
+            return self._unavailable(attempted, f"{type(error).__name__}: {_why(error)}")
         return error if isinstance(error, Exception) else RuntimeError(str(error))
 
     def _unavailable(self, attempted: str, reason: str) -> StoreUnavailableError:
         return StoreUnavailableError(store=self.settings.name, attempted=attempted, reason=reason)
+
+
+def is_misconfigured(error: BaseException) -> bool:
+    """Tell whether no other attempt can succeed before somebody changes a setting or a grant."""
+    if isinstance(error, asyncpg.InvalidParameterValueError):
+        return "invalid value for parameter" in str(error)
+    return isinstance(error, (*_MISCONFIGURED, ssl.SSLError)) or _is_without_tls(error)
+
+
+def _is_without_tls(error: BaseException) -> bool:
+    # The driver has no class of its own for it.
+    return type(error) is ConnectionError and "rejected SSL upgrade" in str(error)
+
+
+def _why(error: BaseException) -> str:
+    """Return what an error says, and what that means where it is not plain."""
+    if _is_without_tls(error):
+        return f"{error}; it has no TLS, which sslmode asks for"
+    if isinstance(error, socket.gaierror):
+        return f"{error}; the host's name cannot be looked up"
+    if isinstance(error, asyncpg.UndefinedObjectError) and "configuration parameter" in str(error):
+        return f"{error}; it is a setting neither of the store nor of the driver, nor of the server"
+    return str(error)
 
 
 def is_lost(error: BaseException) -> bool:
@@ -239,8 +308,17 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, _LOST)
 
 
+def _is_out_of_reach(_: type[BaseException], error: BaseException) -> bool:
+    # A server that says no, such as to wait any longer for a lock, is there; and so is one that
+    # our own callers keep busy.
+    cause = error.__cause__
+    return cause is not None and is_lost(cause) and not isinstance(cause, _UsedUpError)
+
+
 def is_passing(error: BaseException) -> bool:
     """Tell whether another attempt may succeed."""
+    if is_misconfigured(error):
+        return False
     return is_lost(error) or isinstance(error, _TRY_AGAIN)
 
 

@@ -50,6 +50,10 @@ class Ownership:
         self._turn = asyncio.Lock()
         self._pinging: asyncio.Task[None] | None = None
 
+    def open(self) -> None:
+        """Begin to ping the session, once there is one."""
+        self._pinging = asyncio.create_task(self._ping(), name="pinging of the owning session")
+
     async def take(self, name: str) -> bool:
         """Tell whether the name is owned here, and own it if nobody else does.
 
@@ -108,13 +112,12 @@ class Ownership:
         if self._session is None:
             limit = str(round(self._timeout_seconds * 1000))
             self._session = await self._database.connect(
+                plans_pages=False,  # what users say of their tables is run in it
                 idle_session_timeout=limit,
                 idle_in_transaction_session_timeout=limit,
                 # Our pause between two keystrokes of a stopped process is the limit, not a lock's.
                 tcp_user_timeout=limit,
             )
-        if self._pinging is None:
-            self._pinging = asyncio.create_task(self._ping(), name="pinging of the owning session")
         return self._session
 
     async def _in(self, session: Db, function: Callable[[Db], Awaitable[T]]) -> T:

@@ -76,7 +76,24 @@ def statement(name: str, schema: str) -> str:
         name: The file's name, without its end.
         schema: The schema of the store, quoted as SQL wants it.
     """
-    return _STATEMENTS[name].replace("{schema}", schema)
+    return in_schema(_STATEMENTS[name], schema)
+
+
+def in_schema(sql: str, schema: str) -> str:
+    """Return SQL with a schema where it says `{schema}`, also at the beginning of a text.
+
+    Args:
+        sql: The SQL.
+        schema: The schema, quoted as SQL wants it.
+    """
+    in_text = schema.replace("'", "''")
+    return sql.replace("'{schema}", f"'{in_text}").replace("{schema}", schema)
+
+
+def quoted_text(text: str) -> str:
+    """Return a text as it is written in a statement, where there can be no parameter."""
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
 
 
 class Query(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The PostgreSQL store: a writer, a pool of readers, a listener, and a session that owns names.
+"""The PostgreSQL store: a writer, a pool of readers, wake-ups, and a session that owns names.
 
 Everything is one round trip where it can be, and nothing is held in the database while somebody
 thinks: a page is one statement, an append is one statement, and what takes a transaction is short.
@@ -35,11 +35,12 @@ from backstory._store import (
     StreamRead,
 )
 from backstory._subscription import LogRead, Page
+from backstory._upgrade import SchemaUpgrade
 from backstory._watch import Watch
 from backstory.stores.postgres._database import Database, Db, Settings, is_lost, make_durable
-from backstory.stores.postgres._listener import Listener
+from backstory.stores.postgres._dsn import check_dsn
 from backstory.stores.postgres._measure import check_engine, measure
-from backstory.stores.postgres._migrate import INDEXES, migrate, pending
+from backstory.stores.postgres._migrate import INDEXES, migrate, pending, upgrade
 from backstory.stores.postgres._ownership import Ownership
 from backstory.stores.postgres._read import (
     find_event,
@@ -49,6 +50,7 @@ from backstory.stores.postgres._read import (
     read_seal,
     read_stream_page,
 )
+from backstory.stores.postgres._roles import share_tables
 from backstory.stores.postgres._saved_state import (
     drop_checkpoint,
     drop_snapshots,
@@ -61,6 +63,7 @@ from backstory.stores.postgres._saved_state import (
 )
 from backstory.stores.postgres._sealed import read_sealed
 from backstory.stores.postgres._tables import query_tables
+from backstory.stores.postgres._wake_ups import WakeUps
 from backstory.stores.postgres._writer import Writer
 
 T = TypeVar("T")
@@ -131,6 +134,7 @@ class PostgresStore(EventStore):
             poll_interval_seconds=poll_interval_seconds,
             ownership_timeout_seconds=ownership_timeout_seconds,
         )
+        check_dsn(dsn)
         if not (math.isfinite(retry_seconds) and retry_seconds >= 0):
             raise ConfigurationError("retry_seconds must be zero or positive, and finite")
         if connection_count_max < 1:
@@ -181,7 +185,7 @@ class PostgresStore(EventStore):
             store=self._name, look=self._look, poll_interval_seconds=self._poll_interval_seconds
         )
         self._writer: Writer | None = None
-        self._listener: Listener | None = None
+        self._wake_ups: WakeUps | None = None
         self._owned: Ownership | None = None
 
     async def open(self) -> None:
@@ -195,6 +199,20 @@ class PostgresStore(EventStore):
             StoreUnavailableError: The server cannot be reached.
         """
         await self._begin(is_damaged=False)
+
+    async def migrate(
+        self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
+    ) -> SchemaUpgrade:
+        """Bring the schema to the newest version; let roles append and read."""
+        if self._settings.read_only and not dry_run:
+            raise ConfigurationError(f"{self._name} is read-only; open it for writing to migrate")
+        return await upgrade(
+            self._settings,
+            indexes=self._indexes,
+            writers=writers,
+            readers=readers,
+            dry_run=dry_run,
+        )
 
     async def open_damaged(self) -> None:
         """Connect as `open` does, also where the log has lost its end; `read_only` alone.
@@ -232,9 +250,10 @@ class PostgresStore(EventStore):
             self._writer.open()
             timeout = self._ownership_timeout_seconds
             self._owned = Ownership(self._database, timeout_seconds=timeout)
+            self._owned.open()
         if self._listens:
-            self._listener = Listener(self._database, self._watch.heard, is_own=self._is_own)
-            self._listener.open()
+            self._wake_ups = WakeUps(self._database, self._watch.heard, is_own=self._is_own)
+            self._wake_ups.open()
         self._watch.open()
         self._is_open = True
 
@@ -248,6 +267,8 @@ class PostgresStore(EventStore):
                 f"{self._name} lacks schema version {missing[-1].number}; "
                 "run `backstory migrate` as its owner"
             )
+        if not self._settings.read_only:
+            await share_tables(db, self._settings)
 
     async def _check_head(self, db: Db) -> None:
         seal = await read_seal(db, self._schema)
@@ -278,7 +299,7 @@ class PostgresStore(EventStore):
             # Done from the last to the first, each whatever became of the ones before.
             closing.callback(self._forget)
             closing.push_async_callback(self._database.aclose)
-            for part in (self._owned, self._writer, self._listener, self._watch):
+            for part in (self._owned, self._writer, self._wake_ups, self._watch):
                 if part is not None:
                     closing.push_async_callback(part.aclose)
 

@@ -22,7 +22,7 @@ _PAUSE_SECONDS_MAX: Final = 5.0
 _FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
-class Listener:
+class WakeUps:
     """One connection that listens to one log."""
 
     def __init__(
@@ -39,11 +39,12 @@ class Listener:
         self._database = database
         self._is_own = is_own
         self._heard = heard
+        self._said = ""
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Begin to listen."""
-        name = f"listener of {self._database.settings.name}"
+        name = f"wake-ups of {self._database.settings.name}"
         self._task = asyncio.create_task(self._work(), name=name)
 
     async def aclose(self) -> None:
@@ -56,13 +57,13 @@ class Listener:
             try:
                 db = await self._database.connect()
             except (*_FAILURES, BackstoryError) as error:
-                log.warning("listener.failed", **{REASON: str(error)})
+                self._failed(str(error))
             else:
                 try:
                     await self._listen(db)
                     pause = _PAUSE_SECONDS
                 except _FAILURES as error:
-                    log.warning("listener.failed", **{REASON: str(error)})
+                    self._failed(str(error))
                 finally:
                     await close(db)
             await asyncio.sleep(pause * (0.5 + random() / 2))  # noqa: S311 - no secret
@@ -78,9 +79,16 @@ class Listener:
         schema = self._database.settings.quoted_schema
         channel = await db.fetchval(statement("read_channel", schema))
         await db.add_listener(channel, self._hear)
+        self._said = ""
         self._heard()  # of what came before it listened
         await ended.wait()
-        log.warning("listener.failed", **{REASON: "the connection was lost"})
+        self._failed("the connection was lost")
+
+    def _failed(self, reason: str) -> None:
+        # Once for as long as it stays the same, such as on a replica, where nobody can listen.
+        if reason != self._said:
+            log.warning("listening.failed", **{REASON: reason})
+        self._said = reason
 
     def _hear(self, _db: Db, process_id: int, *_of: Any) -> None:
         if not self._is_own(process_id):

@@ -1,3 +1,5 @@
+-- A reader reads, the tables of read models too.
 GRANT USAGE ON SCHEMA {schema} TO {role};
-GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role};
+GRANT SELECT ON {schema}.events, {schema}.log, {schema}.migrations, {schema}.snapshots,
+    {schema}.checkpoints, {schema}.notes
+TO {role};

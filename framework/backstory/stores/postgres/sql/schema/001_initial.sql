@@ -56,7 +56,14 @@ CREATE TABLE {schema}.events (
         ) STORED,
     PRIMARY KEY (position),
     CONSTRAINT events_version UNIQUE (stream_id, version),  -- the version rule itself
-    CONSTRAINT events_id UNIQUE (event_id)
+    CONSTRAINT events_id UNIQUE (event_id),
+    -- What every reader relies on, whoever writes. What else an append refuses, `verify` finds.
+    CONSTRAINT events_form CHECK (
+        version > 0 AND schema_version > 0 AND type <> '' AND category NOT IN ('', stream_id)
+        AND octet_length(hash) = 32 AND octet_length(digest) = 32
+        AND recorded_at >= '0001-01-01T00:00:00Z' AND recorded_at < '10000-01-01T00:00:00Z'
+        AND json_typeof(metadata) = 'object'
+    )
 );
 
 -- Which log this is, and where it ended when that was last kept: now and then, so that the row does
@@ -73,10 +80,10 @@ INSERT INTO {schema}.log
 VALUES (1, replace(gen_random_uuid()::text, '-', ''), 0, decode(repeat('00', 32), 'hex'), '-infinity');
 
 CREATE FUNCTION {schema}.refuse_change() RETURNS trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql AS $body$
 BEGIN
     RAISE EXCEPTION 'events are never changed or removed' USING ERRCODE = 'insufficient_privilege';
-END $$;
+END $body$;
 
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON {schema}.events
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.refuse_change();
@@ -86,7 +93,7 @@ CREATE TABLE {schema}.snapshots (
     stream_id   text   NOT NULL COLLATE "C",
     version     bigint NOT NULL,
     fingerprint text   NOT NULL COLLATE "C",
-    state       json   NOT NULL,
+    state       text   NOT NULL,  -- JSON
     PRIMARY KEY (stream_id, version)
 );
 
@@ -94,14 +101,14 @@ CREATE TABLE {schema}.checkpoints (
     projection  text   PRIMARY KEY COLLATE "C",
     position    bigint NOT NULL,
     fingerprint text   NOT NULL COLLATE "C",
-    model       json   NOT NULL
+    model       text   NOT NULL   -- JSON
 );
 
 -- Small records that the framework keeps beside the log: parked events, orders to projectors.
 CREATE TABLE {schema}.notes (
     space text NOT NULL COLLATE "C",
     key   text NOT NULL COLLATE "C",
-    value json NOT NULL,
+    value text NOT NULL,  -- JSON
     PRIMARY KEY (space, key)
 );
 
@@ -115,14 +122,15 @@ RETURN substr(int8send(number), 8, 1) || substr(int8send(number), 7, 1)
 
 -- Takes the turn to append, until the transaction ends.
 CREATE FUNCTION {schema}.take_turn() RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql AS $body$
 BEGIN
     -- One key for each log of a database: 'BSTY', and its table.
     PERFORM pg_advisory_xact_lock(1112757337, hashoid('{schema}.events'::regclass));
-END $$;
+END $body$;
 
 -- Appends events behind the last one, and returns the position before the first of them, and the
--- digest behind the last. It is the one door by which anything gets into the log: who may call it need not be allowed to insert.
+-- digest behind the last. It is the one door by which anything gets into the log: who may call it
+-- need not be allowed to insert.
 --
 -- The caller has judged the group on the heads of its streams, which it may know from long ago: what
 -- has changed since is found here, by the version rule or by the hash that an event is chained to.
@@ -136,7 +144,7 @@ CREATE FUNCTION {schema}.append_events(
 )
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-AS $$
+AS $body$
 DECLARE
     -- In whole days and the rest, which is exact for all years.
     recorded_at timestamptz := (
@@ -152,16 +160,27 @@ BEGIN
         base := 0;
         digest := decode(repeat('00', 32), 'hex');
     END IF;
+    -- The first event of each stream must follow the last one that is there, and the others each
+    -- other: so the versions of a stream have no gap, and rise with the positions.
     IF EXISTS (
-        SELECT FROM unnest(stream_ids, versions, hashes_before) AS e (stream_id, version, hash)
-        WHERE e.hash IS NOT NULL AND e.hash IS DISTINCT FROM (
-            SELECT p.hash FROM {schema}.events p
-            WHERE p.stream_id = e.stream_id AND p.version = e.version - 1
-        )
+        SELECT FROM (
+            SELECT e.stream_id, e.version, e.hash,
+                lag(e.version) OVER (PARTITION BY e.stream_id COLLATE "C" ORDER BY e.place) AS before
+            FROM unnest(stream_ids, versions, hashes_before)
+                WITH ORDINALITY AS e (stream_id, version, hash, place)
+        ) e
+        WHERE CASE
+            WHEN e.before IS NOT NULL THEN e.version IS DISTINCT FROM e.before + 1
+            WHEN e.version = 1 THEN e.hash IS NOT NULL
+            ELSE e.hash IS NULL OR e.hash IS DISTINCT FROM (
+                SELECT p.hash FROM {schema}.events p
+                WHERE p.stream_id = e.stream_id AND p.version = e.version - 1
+            )
+        END
     ) THEN
         RAISE EXCEPTION 'a stream does not end as the caller believes' USING ERRCODE = 'BS001';
     END IF;
-    IF base <> believed_position OR digest <> believed_digest THEN
+    IF base IS DISTINCT FROM believed_position OR digest IS DISTINCT FROM believed_digest THEN
         FOR place IN 1 .. cardinality(hashes) LOOP
             digest := sha256(digest || {schema}.little_endian(base + place) || hashes[place]);
             digests[place] := digest;
@@ -183,7 +202,7 @@ BEGIN
     SET position = base + cardinality(hashes), digest = append_events.digest, kept_at = now()
     WHERE kept_at < now() - interval '1 minute';
     PERFORM pg_notify('backstory_' || '{schema}.events'::regclass::oid, '');
-END $$;
+END $body$;
 
 -- To be granted to those who may write: see `backstory migrate --writer`.
-REVOKE ALL ON FUNCTION {schema}.append_events FROM PUBLIC;
+REVOKE ALL ON FUNCTION {schema}.append_events, {schema}.take_turn FROM PUBLIC;

@@ -1,0 +1,15 @@
+"""What the fault tests of the PostgreSQL store share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.faults.postgres.clients import Clients
+
+
+@pytest.fixture
+def clients(postgres_url: str, tmp_path: Path) -> Iterator[Clients]:
+    """Yield clients of a database of the test's own; what still runs at the end is killed."""
+    clients = Clients(postgres_url, tmp_path)
+    yield clients
+    clients.end()
