@@ -50,7 +50,7 @@ from backstory._store import (
     StreamInfo,
     StreamRead,
 )
-from backstory._upgrade import SchemaUpgrade
+from backstory._migration import SchemaMigration
 from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
@@ -135,7 +135,7 @@ __all__ = [
     "StreamRead",
     "SealedEvent",
     "LogSeal",
-    "SchemaUpgrade",
+    "SchemaMigration",
     "LogRead",
     "Page",
     "ANY",

@@ -41,12 +41,12 @@ from backstory._limits import (
     check_text,
     shorten,
 )
+from backstory._migration import SchemaMigration, refuse_roles
 from backstory._progress import NOTE_BYTES_MAX, Note, Progress, SQLValue, TableRows
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._subscription import LogRead, Page, Subscription
-from backstory._upgrade import SchemaUpgrade, refuse_roles
 from backstory._versions import ANY, ExpectedVersion, check_expected_version
 
 _PAGE_EVENT_COUNT: Final = 1_000
@@ -672,7 +672,7 @@ class EventStore(ABC):
 
     async def migrate(
         self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
-    ) -> SchemaUpgrade:
+    ) -> SchemaMigration:
         """Bring what the store is kept in to the newest schema version; the store is not opened.
 
         Opening it for writing does the same, where the role of the program may. A store without a
@@ -691,7 +691,7 @@ class EventStore(ABC):
         """
         del dry_run
         refuse_roles(type(self).__name__, writers, readers)
-        return SchemaUpgrade(before=0, version=0, sql="")
+        return SchemaMigration(before=0, version=0, sql="")
 
     async def open_damaged(self) -> None:
         """Make the store ready to be looked at, also where `open` refuses it as damaged.

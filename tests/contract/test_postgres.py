@@ -13,7 +13,7 @@ from backstory.testing.store_contract import StoreContract, Subscribe
 def store_for(folder: Path, clock: Clock, **settings: object) -> EventStore:
     """Return a store in the schema of a folder."""
     dsn, _, schema = schema_url_for(folder).partition("?schema=")
-    return PostgresStore(dsn, schema=schema, clock=clock, **settings)  # type: ignore[arg-type]
+    return PostgresStore(dsn, schema=schema, clock=clock, **settings)  # type: ignore[arg-type]  # each as the store takes it
 
 
 @pytest.mark.usefixtures("postgres_schemas")

@@ -24,8 +24,8 @@ LEVELS = (
     ),
     # The contract of all stores.
     (
-        *("_commit", "_subscription", "_causality", "_statistics", "_tables", "_upgrade", "_store"),
-        *("_completion", "_group_commit", "_watch"),  # for stores
+        *("_commit", "_subscription", "_causality", "_statistics", "_tables", "_store"),
+        *("_migration", "_completion", "_group_commit", "_watch"),  # for stores
     ),
     # Folders, which do not know each other.
     ("stores", "actors"),

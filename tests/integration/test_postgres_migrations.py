@@ -279,17 +279,17 @@ def test_processes_that_open_an_empty_database_at_once_all_come_up(
 
 
 async def test_stores_that_open_at_once_migrate_once(postgres_url: str) -> None:
-    upgrades: list[int] = []
+    counts: list[int] = []
 
     async def migrate() -> None:
-        upgrade = await store_of(postgres_url).migrate()
-        upgrades.append(upgrade.version - upgrade.before)
+        migration = await store_of(postgres_url).migrate()
+        counts.append(migration.version - migration.before)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(PROCESS_COUNT):
             tasks.start_soon(migrate)
 
-    assert sorted(upgrades) == [0] * (PROCESS_COUNT - 1) + [NEWEST]
+    assert sorted(counts) == [0] * (PROCESS_COUNT - 1) + [NEWEST]
 
 
 async def test_who_waits_for_another_to_migrate_has_patience(postgres_url: str) -> None:

@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from backstory._errors import ConfigurationError
+from backstory._migration import SchemaMigration
 from backstory._store_url import parse_store_url, with_setting
-from backstory._upgrade import SchemaUpgrade
 from backstory.cli._help import EPILOG
 from backstory.cli._output import print_json, print_line
 from backstory.cli._session import json_option, open_store, run, store_option
@@ -66,14 +66,14 @@ def migrate(
       backstory migrate --dry-run --no-indexes --store postgresql://owner@host/name > schema.sql
     """  # noqa: D301 - \b keeps click from wrapping
     url = _with_indexes(store, indexes, no_indexes=no_indexes)
-    upgrade = run(partial(_migrate, url, writers, readers, dry_run=dry_run))
+    migration = run(partial(_migrate, url, writers, readers, dry_run=dry_run))
     if as_json:
-        print_json({**msgspec.to_builtins(upgrade), "dry_run": dry_run})
-    elif dry_run and upgrade.sql:
+        print_json({**msgspec.to_builtins(migration), "dry_run": dry_run})
+    elif dry_run and migration.sql:
         # As it is, also the line breaks: it is ours, and what is named in it the caller's.
-        click.echo(upgrade.sql, nl=False)
+        click.echo(migration.sql, nl=False)
     else:
-        print_line(f"{'-- ' if dry_run else ''}{_said(upgrade)}")
+        print_line(f"{'-- ' if dry_run else ''}{_said(migration)}")
 
 
 def _with_indexes(url: str, indexes: Sequence[str], *, no_indexes: bool) -> str:
@@ -91,16 +91,16 @@ def _with_indexes(url: str, indexes: Sequence[str], *, no_indexes: bool) -> str:
 
 async def _migrate(
     url: str, writers: Sequence[str], readers: Sequence[str], *, dry_run: bool
-) -> SchemaUpgrade:
+) -> SchemaMigration:
     store = open_store(url, read_only=dry_run)
     return await store.migrate(dry_run=dry_run, writers=writers, readers=readers)
 
 
-def _said(upgrade: SchemaUpgrade) -> str:
-    if not upgrade.version:
+def _said(migration: SchemaMigration) -> str:
+    if not migration.version:
         return "this store has no schema; nothing to do"
-    if upgrade.before < upgrade.version:
-        found = f"from version {upgrade.before}" if upgrade.before else "created"
-        return f"schema version {upgrade.version}, {found}"
-    granted = "; the roles have what they need" if upgrade.sql else ", the newest; nothing to do"
-    return f"schema version {upgrade.version}{granted}"
+    if migration.before < migration.version:
+        found = f"from version {migration.before}" if migration.before else "created"
+        return f"schema version {migration.version}, {found}"
+    granted = "; the roles have what they need" if migration.sql else ", the newest; nothing to do"
+    return f"schema version {migration.version}{granted}"

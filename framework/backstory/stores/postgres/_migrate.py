@@ -16,7 +16,7 @@ import asyncpg
 from msgspec import Struct
 
 from backstory._errors import ConfigurationError
-from backstory._upgrade import SchemaUpgrade
+from backstory._migration import SchemaMigration
 from backstory.stores.postgres._database import Database, Db, Settings
 from backstory.stores.postgres._measure import TABLES
 from backstory.stores.postgres._roles import grants
@@ -117,14 +117,14 @@ def _not_ours(settings: Settings, table: str) -> ConfigurationError:
     )
 
 
-async def upgrade(
+async def migrate_schema(
     settings: Settings,
     *,
     indexes: Sequence[str] | None,
     writers: Sequence[str],
     readers: Sequence[str],
     dry_run: bool,
-) -> SchemaUpgrade:
+) -> SchemaMigration:
     """Do what `migrate` does, on a connection for this alone."""
     database = Database(settings)
     await database.open()
@@ -147,7 +147,7 @@ async def migrate(
     writers: Sequence[str] = (),
     readers: Sequence[str] = (),
     dry_run: bool = False,
-) -> SchemaUpgrade:
+) -> SchemaMigration:
     """Bring a schema to the newest version; safe when several programs do it at once.
 
     Args:
@@ -167,7 +167,7 @@ async def migrate(
     if granted and not missing:
         await _check_owner(db, settings)
     if dry_run or not (missing or granted):
-        return _upgrade(settings, missing, await _body(db, settings, missing, indexes, granted))
+        return _migration(settings, missing, await _body(db, settings, missing, indexes, granted))
     try:
         async with db.transaction(isolation="read_committed"):
             await db.execute(_preparation(settings), timeout=_SECONDS_MAX)
@@ -181,7 +181,7 @@ async def migrate(
             f"{settings.name} is not of the newest schema, and this role may not change it "
             f"({error}); run `backstory migrate` as its owner"
         ) from error
-    return _upgrade(settings, missing, body)
+    return _migration(settings, missing, body)
 
 
 async def _check_owner(db: Db, settings: Settings) -> None:
@@ -224,6 +224,6 @@ async def _body(
     return "\n\n".join(filter(None, (*parts, granted)))
 
 
-def _upgrade(settings: Settings, missing: Sequence[Migration], body: str) -> SchemaUpgrade:
+def _migration(settings: Settings, missing: Sequence[Migration], body: str) -> SchemaMigration:
     whole = f"BEGIN;\n{_preparation(settings)}\n\n{body}\n\nCOMMIT;\n" if body else ""
-    return SchemaUpgrade(before=NEWEST - len(missing), version=NEWEST, sql=whole)
+    return SchemaMigration(before=NEWEST - len(missing), version=NEWEST, sql=whole)

@@ -22,6 +22,7 @@ from backstory._errors import (
     StoreUnavailableError,
 )
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
+from backstory._migration import SchemaMigration
 from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
@@ -35,12 +36,11 @@ from backstory._store import (
     StreamRead,
 )
 from backstory._subscription import LogRead, Page
-from backstory._upgrade import SchemaUpgrade
 from backstory._watch import Watch
 from backstory.stores.postgres._database import Database, Db, Settings, is_lost, make_durable
 from backstory.stores.postgres._dsn import check_dsn
 from backstory.stores.postgres._measure import check_engine, measure
-from backstory.stores.postgres._migrate import INDEXES, migrate, pending, upgrade
+from backstory.stores.postgres._migrate import INDEXES, migrate, migrate_schema, pending
 from backstory.stores.postgres._ownership import Ownership
 from backstory.stores.postgres._read import (
     find_event,
@@ -202,11 +202,11 @@ class PostgresStore(EventStore):
 
     async def migrate(
         self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
-    ) -> SchemaUpgrade:
+    ) -> SchemaMigration:
         """Bring the schema to the newest version; let roles append and read."""
         if self._settings.read_only and not dry_run:
             raise ConfigurationError(f"{self._name} is read-only; open it for writing to migrate")
-        return await upgrade(
+        return await migrate_schema(
             self._settings,
             indexes=self._indexes,
             writers=writers,

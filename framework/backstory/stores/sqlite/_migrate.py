@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from backstory._errors import ConfigurationError
-from backstory._upgrade import SchemaUpgrade
+from backstory._migration import SchemaMigration
 from backstory.stores.sqlite._statement import read_sql, statement
 
 APPLICATION_ID: Final = 0x42535459  # "BSTY"
@@ -46,11 +46,11 @@ def schema_version(db: sqlite3.Connection, store: str) -> int:
     return int(version)
 
 
-def upgrade_from(version: int) -> SchemaUpgrade:
+def migration_from(version: int) -> SchemaMigration:
     """Return what a file of a schema version lacks."""
     newest = migrations()[-1][0]
     parts = [_script(number, script) for number, script in migrations() if number > version]
-    return SchemaUpgrade(before=version, version=newest, sql="\n".join(parts))
+    return SchemaMigration(before=version, version=newest, sql="\n".join(parts))
 
 
 def _script(number: int, script: str) -> str:

@@ -27,6 +27,7 @@ from backstory._completion import complete
 from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._logging import POSITION, REASON, log
+from backstory._migration import SchemaMigration, refuse_roles
 from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
@@ -41,12 +42,11 @@ from backstory._store import (
 )
 from backstory._subscription import LogRead, Page
 from backstory._tables import query_tables
-from backstory._upgrade import SchemaUpgrade, refuse_roles
 from backstory._watch import Watch
 from backstory.stores.sqlite._connection import Connection, DamagedRowError, translated
 from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
 from backstory.stores.sqlite._measure import check_file, measure
-from backstory.stores.sqlite._migrate import migrate, schema_version, upgrade_from
+from backstory.stores.sqlite._migrate import migrate, migration_from, schema_version
 from backstory.stores.sqlite._ownership import Ownership
 from backstory.stores.sqlite._progress import keep_progress, note
 from backstory.stores.sqlite._sealed import read_sealed
@@ -163,10 +163,10 @@ class SQLiteStore(EventStore):
 
     async def migrate(
         self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
-    ) -> SchemaUpgrade:
+    ) -> SchemaMigration:
         """Create the file, or bring it to the newest schema; it has no roles."""
         refuse_roles(self._name, writers, readers)
-        plan = upgrade_from(await self._found_version())
+        plan = migration_from(await self._found_version())
         if not dry_run:
             async with self:
                 pass  # opening has done it

@@ -7,7 +7,7 @@ from msgspec import Struct
 from backstory._errors import ConfigurationError
 
 
-class SchemaUpgrade(Struct, frozen=True, kw_only=True):
+class SchemaMigration(Struct, frozen=True, kw_only=True):
     """What `EventStore.migrate` has done, or would do."""
 
     before: int
