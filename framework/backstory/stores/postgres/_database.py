@@ -268,7 +268,7 @@ class Database:
             return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {_why(error)}")
         if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return CorruptLogError(where=self.settings.name, position=0, reason=str(error))
-        if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
+        if isinstance(error, asyncpg.InterfaceError) and "pool is closing" in str(error) or "pool is closed" in str(error):
             return StoreClosedError(store=self.settings.name)
         if isinstance(error, _OF_THE_DRIVER):
             return self._unavailable(attempted, f"{type(error).__name__}: {_why(error)}")

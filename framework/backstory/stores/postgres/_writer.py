@@ -211,7 +211,13 @@ class Writer:
         columns = _columns(settlement.events, group.heads)
         base, digest = await db.fetchrow(
             statement("append_events", self._schema),
-            *(*columns[:5], group.recorded_microseconds, *columns[5:], self._log.position, self._log.digest),
+            *(
+                *columns[:5],
+                group.recorded_microseconds,
+                *columns[5:],
+                self._log.position,
+                self._log.digest,
+            ),
         )
         group.answers = _moved(settlement.answers, base - self._log.position)
         return LogHead(base + len(settlement.events), digest)
