@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from backstory._commit import Batch, Receipt
-from backstory._errors import StoreClosedError
+from backstory._errors import StoreClosedError, StoreUnavailableError
 from backstory._limits import APPEND_BYTES_MAX, APPEND_EVENT_COUNT_MAX
 
 Answer = tuple[Receipt, ...]
@@ -45,7 +45,7 @@ class GroupCommit:
         self._task = asyncio.create_task(self._work(), name=f"writer of {self._store}")
 
     async def aclose(self) -> None:
-        """Write what is being written, and refuse the rest."""
+        """Write what waits, and refuse what comes."""
         self._is_closing = True
         self._wanted.set()
         if self._task is not None:
@@ -61,7 +61,7 @@ class GroupCommit:
         Raises:
             StoreClosedError: It is closing.
         """
-        if self._is_closing:
+        if self._is_closing or (self._task is not None and self._task.done()):
             raise StoreClosedError(store=self._store)
 
     async def commit(self, batch: Batch) -> Answer:
@@ -99,6 +99,14 @@ class GroupCommit:
                 group.append((batch, answer))
         return group
 
+    def _cut_short(self, error: BaseException) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            store=self._store,
+            attempted="append",
+            reason=f"it was cut short by {type(error).__name__}",
+            outcome_unknown=True,
+        )
+
     async def _write_group(self, group: Sequence[Waiting]) -> None:
         try:
             answers = await self._write([batch for batch, _ in group])
@@ -106,6 +114,11 @@ class GroupCommit:
             for _, answer in group:
                 _answer(answer, error)
             return
+        except BaseException as error:
+            # The loop is shutting down, and nobody else would tell them.
+            for _, answer in group:
+                _answer(answer, self._cut_short(error))
+            raise
         for (_, answer), answered in zip(group, answers, strict=True):
             _answer(answer, answered)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from backstory._completion import end
 from backstory._errors import StoreClosedError
-from backstory._logging import REASON, log
+from backstory._logging import POSITION, REASON, log
 
 
 class Watch:
@@ -84,8 +84,15 @@ class Watch:
         while True:
             await self._waited_for.wait()
             self._heard.clear()
+            before = self._head
             try:
-                self.saw(await self._look())
+                found = await self._look()
+                if 0 < found < before:
+                    # The log was exchanged for an older one, or this is a replica that is behind
+                    # another: who waits must not be woken by what is not there.
+                    log.warning("head.receded", **{POSITION: found})
+                    self._head = found
+                self.saw(found)
             except Exception as error:  # noqa: BLE001 - the watch goes on, whatever it was
                 # A look that failed is made again; readers meet the error themselves.
                 log.warning("watch.failed", **{REASON: str(error)})

@@ -63,7 +63,7 @@ NAMES = (
 
 
 @pytest.mark.fault(
-    28, "T31", store="postgres", without="the rollback before a connection is given back"
+    28, "T31", store="postgres", without="the return of a connection whose caller is gone"
 )
 @pytest.mark.parametrize("name", NAMES)
 async def test_cancelled_call_leaves_no_transaction_and_no_turn(
@@ -110,7 +110,9 @@ async def open_count(session: asyncpg.Connection) -> int:
     return count
 
 
-@pytest.mark.fault(28, 16, store="postgres", without="the release when a reader is cancelled")
+@pytest.mark.fault(
+    28, 16, store="postgres", without="the return of a connection whose caller is gone"
+)
 async def test_readers_that_are_cancelled_at_any_moment_leave_no_connection_behind(
     postgres_url: str, store: EventStore
 ) -> None:

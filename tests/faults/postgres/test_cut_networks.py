@@ -203,9 +203,7 @@ async def test_appends_that_wait_for_the_turn_do_not_keep_readers_out(
         assert (await store.append("note-1", noted("x"), expected_version=0)).last_position == 1
 
 
-@pytest.mark.fault(
-    15, "T9", store="postgres", without="the position that a subscription goes on from"
-)
+@pytest.mark.fault(15, "T9", store="postgres", without="the attempts after the first")
 async def test_subscription_goes_on_from_its_position(direct: EventStore, proxy: Proxy) -> None:
     texts = [str(number) for number in range(30)]
     async with (

@@ -55,7 +55,7 @@ async def fill(store: EventStore) -> tuple[list[str], list[NewEvent]]:
         acknowledged += texts
 
 
-@pytest.mark.fault(6, store="postgres", without="the one transaction around an append")
+@pytest.mark.fault(6, store="postgres", without="an error of the insert that reaches the caller")
 async def test_full_disk_of_the_data_is_told_and_passes(
     own_postgres_server: OwnPostgresServer, disk: Path
 ) -> None:
@@ -81,7 +81,7 @@ async def test_full_disk_of_the_data_is_told_and_passes(
         assert len(await check_dense(store)) == len(acknowledged) + 3
 
 
-@pytest.mark.fault(6, store="postgres", without="the event ids of the second attempt")
+@pytest.mark.fault(6, store="postgres", without="an error of the insert that reaches the caller")
 async def test_full_disk_of_the_write_ahead_log_takes_nothing_that_was_acknowledged(
     own_postgres_server: OwnPostgresServer, disk: Path
 ) -> None:

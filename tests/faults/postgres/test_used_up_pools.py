@@ -87,7 +87,9 @@ async def test_readers_that_find_no_connection_are_told_in_time(
     assert await connection_count(session) <= max(before, CONNECTION_COUNT + 1)
 
 
-@pytest.mark.fault(16, 28, store="postgres", without="the place that a cancelled waiter gives on")
+@pytest.mark.fault(
+    16, 28, store="postgres", without="a cancellation that reaches the wait for a connection"
+)
 async def test_cancelled_waiter_gives_its_place_on(
     store: EventStore, session: asyncpg.Connection, postgres_url: str
 ) -> None:

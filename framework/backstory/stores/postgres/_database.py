@@ -113,6 +113,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         return f'"{doubled}"'
 
 
+class Doubt:
+    """What is not known of a change: whether one of the attempts at it has happened."""
+
+    def __init__(self) -> None:
+        """Know all of it."""
+        self.is_unknown = False
+        """Whether a connection was lost while an attempt was under way on it."""
+
+    def note(self, error: BaseException) -> None:
+        """Take note of how an attempt on a connection has ended."""
+        self.is_unknown = self.is_unknown or is_lost(error)
+
+
 class Database:
     """A few connections, and patience."""
 
@@ -191,22 +204,37 @@ class Database:
             return {}
         return {"application_name": f"backstory {socket.gethostname()} {os.getpid()}"}
 
-    async def run(self, attempted: str, function: Callable[[Db], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        attempted: str,
+        function: Callable[[Db], Awaitable[T]],
+        *,
+        doubt: Doubt | None = None,
+    ) -> T:
         """Return what a function returns; it is run again where its connection was lost.
 
-        It must be harmless to run twice.
+        Args:
+            attempted: What it does, for messages.
+            function: What is to be done; it must be harmless to run twice.
+            doubt: For what changes something; nothing is in doubt for what only reads.
 
         Raises:
             StoreUnavailableError: It could not be done within the time limit.
             ConfigurationError: The server refuses us.
             StoreClosedError: The store was closed meanwhile.
         """
-        return await self.patiently(attempted, lambda: self._once(function))
+        return await self.patiently(attempted, lambda: self._once(function, doubt), doubt=doubt)
 
-    async def _once(self, function: Callable[[Db], Awaitable[T]]) -> T:
+    async def _once(self, function: Callable[[Db], Awaitable[T]], doubt: Doubt | None) -> T:
         db = await self._acquired()
         try:
             return await function(db)
+        except Exception as error:
+            if doubt is not None:
+                doubt.note(error)
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                db.terminate()  # of a replica; another connection may lead to the primary
+            raise
         finally:
             await self._pool.release(db)
 
@@ -222,8 +250,15 @@ class Database:
                 ) from error
             raise
 
-    async def patiently(self, attempted: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def patiently(
+        self, attempted: str, attempt: Callable[[], Awaitable[T]], *, doubt: Doubt | None = None
+    ) -> T:
         """Make attempts until one succeeds, or fails for another reason than a lost connection.
+
+        Args:
+            attempted: What they do, for messages.
+            attempt: Makes one.
+            doubt: What the attempts note; where there is some at the end, the error says so.
 
         Raises:
             StoreUnavailableError: None succeeded within the time limit.
@@ -232,11 +267,14 @@ class Database:
         """
         if self._breaker.opened:
             raise self._unavailable(attempted, f"{self._breaker.last_failure}; not tried again yet")
-        with self._breaker:
-            try:
-                return await self._retrying(attempt)
-            except Exception as error:
-                raise self.failure(attempted, error) from error
+        try:
+            answer = await self._retrying(attempt)
+        except Exception as error:
+            # Not around the whole: who is cancelled says nothing of the server.
+            with self._breaker:
+                raise self.failure(attempted, error, doubt=doubt) from error
+        self._breaker.reset()
+        return answer
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -260,15 +298,28 @@ class Database:
     def _may_try_again(self, error: BaseException) -> bool:
         return is_passing(error) and not self._is_closing
 
-    def failure(self, attempted: str, error: BaseException) -> Exception:
-        """Return the store's error for what the driver says."""
+    def failure(
+        self, attempted: str, error: BaseException, *, doubt: Doubt | None = None
+    ) -> Exception:
+        """Return the store's error for what the driver says, and for what is in doubt."""
+        if doubt is None or not doubt.is_unknown:
+            return self._failure(attempted, error)
+        # Whatever the last attempt has met: an earlier one may have happened.
+        return StoreUnavailableError(
+            store=self.settings.name,
+            attempted=attempted,
+            reason=f"{type(error).__name__}: {_why(error)}",
+            outcome_unknown=True,
+        )
+
+    def _failure(self, attempted: str, error: BaseException) -> Exception:
         if isinstance(error, BackstoryError):
             return error
         if is_misconfigured(error):
             return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {_why(error)}")
         if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return CorruptLogError(where=self.settings.name, position=0, reason=str(error))
-        if isinstance(error, asyncpg.InterfaceError) and "pool is closing" in str(error) or "pool is closed" in str(error):
+        if isinstance(error, asyncpg.InterfaceError) and str(error).startswith("pool is c"):
             return StoreClosedError(store=self.settings.name)
         if isinstance(error, _OF_THE_DRIVER):
             return self._unavailable(attempted, f"{type(error).__name__}: {_why(error)}")
@@ -315,6 +366,12 @@ def _is_out_of_reach(_: type[BaseException], error: BaseException) -> bool:
     return cause is not None and is_lost(cause) and not isinstance(cause, _UsedUpError)
 
 
+def is_spoilt(error: BaseException) -> bool:
+    """Tell whether the connection is of no use any more, whatever has happened on it."""
+    is_ending = not isinstance(error, Exception)  # cancelled: what is under way on it is unknown
+    return is_ending or is_lost(error) or isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+
+
 def is_passing(error: BaseException) -> bool:
     """Tell whether another attempt may succeed."""
     if is_misconfigured(error):
@@ -322,10 +379,8 @@ def is_passing(error: BaseException) -> bool:
     return is_lost(error) or isinstance(error, _TRY_AGAIN)
 
 
-async def _reset(db: Db) -> None:
-    # Whoever had it was cancelled in the middle.
-    if db.is_in_transaction():
-        await db.execute("ROLLBACK")
+async def _reset(_: Db) -> None:
+    """Do nothing, in the place of the driver's RESET ALL, which costs a round trip each time."""
 
 
 def _milliseconds(seconds: float) -> str:

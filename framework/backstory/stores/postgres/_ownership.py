@@ -16,12 +16,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
-import asyncpg
-
 from backstory._completion import end
-from backstory._errors import StoreUnavailableError
+from backstory._errors import StoreClosedError, StoreUnavailableError
 from backstory._logging import PROJECTION, REASON, log
-from backstory.stores.postgres._database import Database, Db, close, is_lost
+from backstory.stores.postgres._database import Database, Db, Doubt, close, is_spoilt
 from backstory.stores.postgres._statement import statement
 
 T = TypeVar("T")
@@ -47,6 +45,7 @@ class Ownership:
         self._lost: dict[str, bool] = {}
         """What was owned by a session that is gone, and whether that was told."""
         self._session: Db | None = None
+        self._is_closed = False
         self._turn = asyncio.Lock()
         self._pinging: asyncio.Task[None] | None = None
 
@@ -82,7 +81,9 @@ class Ownership:
         """Tell whether a name is, or was, owned here."""
         return name in self._owned or name in self._lost
 
-    async def run(self, names: Iterable[str], function: Callable[[Db], Awaitable[T]]) -> T:
+    async def run(
+        self, names: Iterable[str], function: Callable[[Db], Awaitable[T]], doubt: Doubt
+    ) -> T:
         """Return what a function returns, run in the session that owns names, if one ever has.
 
         Raises:
@@ -97,16 +98,24 @@ class Ownership:
                     attempted=f"keep what belongs to {name!r}",
                     reason="the session that owned it was lost; it has to be owned again",
                 )
-            return await self._in(session, function)
+            try:
+                return await self._in(session, function)
+            except Exception as error:
+                doubt.note(error)
+                raise
 
     async def aclose(self) -> None:
         """Own nothing any more."""
-        await end(self._pinging)
         async with self._turn:
+            # Who waits for a turn behind this one, or between two attempts, finds it closed.
+            self._is_closed = True
             if self._session is not None:
                 await close(self._session)
+        await end(self._pinging)
 
     async def _connected(self) -> Db:
+        if self._is_closed:
+            raise StoreClosedError(store=self._database.settings.name)
         if self._session is not None and self._session.is_closed():
             self._forget("the session was ended")
         if self._session is None:
@@ -124,7 +133,7 @@ class Ownership:
         try:
             return await function(session)
         except BaseException as error:
-            if is_lost(error) or not isinstance(error, Exception):
+            if is_spoilt(error):
                 session.terminate()
                 self._forget(str(error))
             raise
@@ -140,11 +149,12 @@ class Ownership:
         while True:
             await asyncio.sleep(self._timeout_seconds / _PINGS)
             async with self._turn:
-                if self._session is not None:
-                    try:
-                        await self._in(self._session, self._say_hello)
-                    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                        continue  # said where it was noticed
+                if self._session is None or self._is_closed:
+                    continue
+                try:
+                    await self._in(self._session, self._say_hello)
+                except Exception as error:  # noqa: BLE001 - pinging goes on, whatever it was
+                    log.warning("ping.failed", **{REASON: str(error)})
 
     def _try_own(self, name: str) -> Callable[[Db], Awaitable[bool]]:
         async def try_own(db: Db) -> bool:

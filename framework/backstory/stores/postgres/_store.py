@@ -19,7 +19,6 @@ from backstory._errors import (
     ConfigurationError,
     CorruptLogError,
     StoreClosedError,
-    StoreUnavailableError,
 )
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._migration import SchemaMigration
@@ -37,7 +36,7 @@ from backstory._store import (
 )
 from backstory._subscription import LogRead, Page
 from backstory._watch import Watch
-from backstory.stores.postgres._database import Database, Db, Settings, is_lost, make_durable
+from backstory.stores.postgres._database import Database, Db, Doubt, Settings, make_durable
 from backstory.stores.postgres._dsn import check_dsn
 from backstory.stores.postgres._measure import check_engine, measure
 from backstory.stores.postgres._migrate import INDEXES, migrate, migrate_schema, pending
@@ -70,6 +69,8 @@ T = TypeVar("T")
 
 _SCHEMA_BYTES_MAX: Final = 63
 """An identifier of PostgreSQL."""
+_SCHEMA_WORDS: Final = ("{schema}", "$body$")
+"""What the SQL of the schema is written with."""
 _POLICIES: Final = (Durability.FSYNC, Durability.BUFFERED)
 
 
@@ -145,6 +146,8 @@ class PostgresStore(EventStore):
             )
         if not schema or len(schema.encode()) > _SCHEMA_BYTES_MAX or "\0" in schema:
             raise ConfigurationError(f"schema must have 1 to {_SCHEMA_BYTES_MAX} bytes")
+        if any(word in schema for word in _SCHEMA_WORDS):
+            raise ConfigurationError(f"schema must not hold {' or '.join(_SCHEMA_WORDS)}")
         if unknown := set(indexes or ()) - INDEXES:
             raise ConfigurationError(
                 f"there is no index {', '.join(sorted(unknown))}; "
@@ -280,7 +283,8 @@ class PostgresStore(EventStore):
     async def aclose(self) -> None:
         """Write what waits, and close every connection; not to be hurried by a cancellation.
 
-        It takes as long as one commit. Twice is harmless: the second waits for the first.
+        It takes as long as the commits that wait. Twice is harmless: the second waits for the
+        first.
         """
         if not self._is_begun or self._is_forked:
             return  # in a forked process the connections are the parent's
@@ -410,18 +414,11 @@ class PostgresStore(EventStore):
         self, attempted: str, owners: Iterable[str], function: Callable[[Db, str], Awaitable[None]]
     ) -> None:
         assert self._owned is not None  # noqa: S101 - an open store that may write has one
+        doubt = Doubt()
         try:
-            await self._owned.run(owners, lambda db: function(db, self._schema))
+            await self._owned.run(owners, lambda db: function(db, self._schema), doubt)
         except Exception as error:
-            failure = self._database.failure(attempted, error)
-            if isinstance(failure, StoreUnavailableError) and is_lost(error):
-                raise StoreUnavailableError(
-                    store=failure.store,
-                    attempted=attempted,
-                    reason=failure.reason,
-                    outcome_unknown=True,
-                ) from error
-            raise failure from error
+            raise self._database.failure(attempted, error, doubt=doubt) from error
 
     async def put_notes(self, notes: Sequence[Note]) -> None:
         """Keep and forget notes; those of an owner in the session that owns the projection."""
@@ -460,7 +457,9 @@ class PostgresStore(EventStore):
     async def _change(self, attempted: str, function: Callable[[Db, str], Awaitable[T]]) -> T:
         self._check_writable(attempted)
         # To its end, whoever is cancelled meanwhile: it is short, and its outcome is known.
-        return await complete(self._database.run(attempted, lambda db: function(db, self._schema)))
+        return await complete(
+            self._database.run(attempted, lambda db: function(db, self._schema), doubt=Doubt())
+        )
 
     async def _look(self) -> int:
         def read(db: Db) -> Awaitable[LogHead]:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import asyncpg
 
+from backstory._completion import complete
 from backstory._errors import TableStatementError
 from backstory._progress import SQLValue, TableChange, TableRows
 from backstory.stores.postgres._database import Db, is_passing
@@ -109,7 +110,7 @@ async def query_tables(db: Db, sql: str, parameters: Sequence[SQLValue]) -> Tabl
     finally:
         # A connection that was lost has left the pool by itself, and cannot even be asked.
         with suppress(asyncpg.InterfaceError):
-            await db.execute("ROLLBACK")
+            await complete(db.execute("ROLLBACK"))
     columns = tuple(attribute.name for attribute in prepared.get_attributes())
     return TableRows(columns, [tuple(map(_plain, row)) for row in rows])
 

@@ -9,17 +9,13 @@ from collections.abc import Callable
 from random import random
 from typing import Any, Final
 
-import asyncpg
-
 from backstory._completion import end
-from backstory._errors import BackstoryError
 from backstory._logging import REASON, log
 from backstory.stores.postgres._database import Database, Db, close
 from backstory.stores.postgres._statement import statement
 
 _PAUSE_SECONDS: Final = 0.1
 _PAUSE_SECONDS_MAX: Final = 5.0
-_FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class WakeUps:
@@ -56,13 +52,13 @@ class WakeUps:
         while True:
             try:
                 db = await self._database.connect()
-            except (*_FAILURES, BackstoryError) as error:
+            except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
                 self._failed(str(error))
             else:
                 try:
                     await self._listen(db)
                     pause = _PAUSE_SECONDS
-                except _FAILURES as error:
+                except Exception as error:  # noqa: BLE001 - likewise
                     self._failed(str(error))
                 finally:
                     await close(db)

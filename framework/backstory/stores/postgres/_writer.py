@@ -44,7 +44,7 @@ from backstory._errors import StoreUnavailableError
 from backstory._group_commit import Answer, GroupCommit
 from backstory._recorded import RecordedEvent
 from backstory._versions import ExpectedVersion
-from backstory.stores.postgres._database import Database, Db, close, is_lost, make_durable
+from backstory.stores.postgres._database import Database, Db, Doubt, close, is_spoilt, make_durable
 from backstory.stores.postgres._read import find_events, match, read_log_head, read_stream_heads
 from backstory.stores.postgres._statement import statement
 
@@ -103,10 +103,10 @@ class Writer:
     async def _write(self, batches: Sequence[Batch]) -> Sequence[Answer | Exception]:
         group = _Group(batches, to_microseconds(self._clock.now()))
         try:
-            await self._database.patiently("append", lambda: self._attempt(group))
+            await self._database.patiently(
+                "append", lambda: self._attempt(group), doubt=group.doubt
+            )
         except StoreUnavailableError as error:
-            if group.is_unknown:
-                raise _unknown(error) from error.__cause__
             if len(batches) > 1 and isinstance(error.__cause__, _OF_THE_STATEMENT):
                 # The fault of one batch, and not of its neighbours.
                 return [await self._write_alone(batch) for batch in batches]
@@ -116,20 +116,21 @@ class Writer:
     async def _write_alone(self, batch: Batch) -> Answer | Exception:
         try:
             return (await self._write([batch]))[0]
-        except StoreUnavailableError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to this batch
             return error
 
     async def _attempt(self, group: "_Group") -> None:
         group.is_sent = False
         try:
             db = await self._connected()
-            if not group.is_unknown and await self._write_shortly(db, group):
+            if not group.doubt.is_unknown and await self._write_shortly(db, group):
                 return
             await self._write_at_length(db, group)
         except BaseException as error:
-            if is_lost(error) or not isinstance(error, Exception):
+            if is_spoilt(error):
                 self._let_go()
-                group.is_unknown = group.is_unknown or group.is_sent
+            if group.is_sent:
+                group.doubt.note(error)
             raise
 
     async def _connected(self) -> Db:
@@ -203,6 +204,10 @@ class Writer:
             end = self._log
             if settlement.events:
                 end = await self._insert(db, group, settlement)
+            elif known:
+                # Repetitions: what is repeated may be committed and not be synced, or not have
+                # reached a replica yet. A record of our own makes COMMIT wait for all before it.
+                await db.execute(statement("wait_durable", self._schema))
         self._is_written(settlement, end)
 
     async def _insert(self, db: Db, group: "_Group", settlement: Settlement) -> LogHead:
@@ -242,7 +247,7 @@ class _Group:
         self.stream_ids = {part.stream_id for batch in batches for part in batch.appends}
         self.is_sent = False
         """Whether this attempt has asked the database to write."""
-        self.is_unknown = False
+        self.doubt = Doubt()
         """Whether an attempt was lost after that."""
         self.heads: dict[str, StreamHead] = {}
         """What it was judged on."""
@@ -315,9 +320,3 @@ def _moved(answers: list[Answer | Exception], by: int) -> list[Answer | Exceptio
 def _behind(receipt: Receipt, by: int) -> Receipt:
     first, last = receipt.first_position + by, receipt.last_position + by
     return replace(receipt, first_position=first, last_position=last)
-
-
-def _unknown(error: StoreUnavailableError) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        store=error.store, attempted=error.attempted, reason=error.reason, outcome_unknown=True
-    )
