@@ -179,7 +179,7 @@ async def check_dense_of(url: str) -> list[object]:
 @pytest.mark.fault(11, "T1", "T2", "T3", store="postgres", without="the lock in append_events")
 @pytest.mark.parametrize(
     ("writer_count", "append_count"),
-    [(4, 25), pytest.param(8, 500, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+    [(4, 25), pytest.param(8, 150, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
 )
 async def test_follower_that_reads_all_the_time_never_sees_a_hole(
     postgres_url: str, store: EventStore, writer_count: int, append_count: int
