@@ -5,6 +5,7 @@ reset around requests. What happens next is drawn from a seed, each time the log
 """
 
 import math
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,18 @@ async def entries_of(store: EventStore) -> dict[str, tuple[int, int]]:
     [
         (2, (4, 25), (100, 0.003)),
         pytest.param(
-            4, (16, 2_000), (8_000, 0.001), marks=[pytest.mark.slow, pytest.mark.timeout(3_600)]
+            4, (16, 250), (1_000, 0.001), marks=[pytest.mark.slow, pytest.mark.timeout(900)]
+        ),
+        pytest.param(
+            *(4, (16, 2_000), (8_000, 0.001)),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.timeout(3_600),
+                pytest.mark.skipif(
+                    not os.environ.get("BACKSTORY_TEST_FULL"),
+                    reason="takes half an hour; set BACKSTORY_TEST_FULL",
+                ),
+            ],
         ),
     ],
 )
