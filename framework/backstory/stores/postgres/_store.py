@@ -144,15 +144,7 @@ class PostgresStore(EventStore):
             raise ConfigurationError(
                 f"PostgreSQL has no durability {durability}; use fsync or buffered"
             )
-        if not schema or len(schema.encode()) > _SCHEMA_BYTES_MAX or "\0" in schema:
-            raise ConfigurationError(f"schema must have 1 to {_SCHEMA_BYTES_MAX} bytes")
-        if any(word in schema for word in _SCHEMA_WORDS):
-            raise ConfigurationError(f"schema must not hold {' or '.join(_SCHEMA_WORDS)}")
-        if unknown := set(indexes or ()) - INDEXES:
-            raise ConfigurationError(
-                f"there is no index {', '.join(sorted(unknown))}; "
-                f"known: {', '.join(sorted(INDEXES))}"
-            )
+        _check_schema(schema, indexes)
         self.capabilities = StoreCapabilities(
             durability=durability, is_multi_process=True, has_tables=True
         )
@@ -488,6 +480,17 @@ class PostgresStore(EventStore):
             raise ConfigurationError(
                 f"{self._name} was opened read-only, and cannot {attempted}; open it for writing"
             )
+
+
+def _check_schema(schema: str, indexes: Sequence[str] | None) -> None:
+    if not schema or len(schema.encode()) > _SCHEMA_BYTES_MAX or "\0" in schema:
+        raise ConfigurationError(f"schema must have 1 to {_SCHEMA_BYTES_MAX} bytes")
+    if any(word in schema for word in _SCHEMA_WORDS):
+        raise ConfigurationError(f"schema must not hold {' or '.join(_SCHEMA_WORDS)}")
+    if unknown := set(indexes or ()) - INDEXES:
+        raise ConfigurationError(
+            f"there is no index {', '.join(sorted(unknown))}; known: {', '.join(sorted(INDEXES))}"
+        )
 
 
 def _check_settings(**seconds: float) -> None:
