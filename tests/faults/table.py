@@ -129,10 +129,17 @@ def _marked(file: str, module: ast.Module) -> Iterator[FaultTest]:
                 stores = tuple(STORES) if takes_store else ("sqlite",)
                 yield FaultTest(
                     f"{file}::{node.name}",
-                    tuple(ast.literal_eval(row) for row in marker.args),
+                    tuple(row for argument in marker.args for row in _rows(argument)),
                     (said["store"],) if "store" in said else stores,
                     said.get("without", ""),
                 )
+
+
+def _rows(argument: ast.expr) -> tuple[Row, ...]:
+    if isinstance(argument, ast.Starred):  # where the list is longer than a line
+        rows: tuple[Row, ...] = ast.literal_eval(argument.value)
+        return rows
+    return (ast.literal_eval(argument),)
 
 
 def _is_marker(decorator: ast.expr) -> bool:
