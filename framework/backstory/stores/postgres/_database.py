@@ -315,12 +315,14 @@ class Database:
     def _failure(self, attempted: str, error: BaseException) -> Exception:
         if isinstance(error, BackstoryError):
             return error
+        has_no_pool = isinstance(error, asyncpg.InterfaceError) and "pool is c" in str(error)
+        if has_no_pool or (self._is_closing and is_lost(error)):
+            # Its connection was closed under it; the driver has many words for that.
+            return StoreClosedError(store=self.settings.name)
         if is_misconfigured(error):
             return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {_why(error)}")
         if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return CorruptLogError(where=self.settings.name, position=0, reason=str(error))
-        if isinstance(error, asyncpg.InterfaceError) and str(error).startswith("pool is c"):
-            return StoreClosedError(store=self.settings.name)
         if isinstance(error, _OF_THE_DRIVER):
             return self._unavailable(attempted, f"{type(error).__name__}: {_why(error)}")
         return error if isinstance(error, Exception) else RuntimeError(str(error))
