@@ -8,10 +8,14 @@ stands for itself: each is answered, or refused, on its own.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from backstory._commit import Batch, Receipt
 from backstory._errors import StoreClosedError, StoreUnavailableError
 from backstory._limits import APPEND_BYTES_MAX, APPEND_EVENT_COUNT_MAX
+
+BUGS: Final = (TypeError, AttributeError, LookupError, AssertionError)
+"""Errors that no store raises, and that no repetition mends: they reach the caller as they are."""
 
 Answer = tuple[Receipt, ...]
 Waiting = tuple[Batch, "asyncio.Future[Answer]"]

@@ -23,6 +23,7 @@ from backstory._errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
+from backstory._group_commit import BUGS
 from backstory.stores.postgres._dsn import check_files, for_driver, sets, shown_dsn
 from backstory.stores.postgres._statement import READ_SETTINGS
 
@@ -63,10 +64,6 @@ _TRY_AGAIN: Final = (
     asyncpg.ReadOnlySQLTransactionError,  # a primary that has become a replica
 )
 """Nothing happened, and another attempt may do."""
-_OF_THE_DRIVER: Final = (
-    *(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError),
-    asyncpg.InternalClientError,
-)
 _MISCONFIGURED: Final = (
     *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
     *(asyncpg.InsufficientPrivilegeError, asyncpg.ClientConfigurationError),
@@ -298,9 +295,7 @@ class Database:
     def _may_try_again(self, error: BaseException) -> bool:
         return is_passing(error) and not self._is_closing
 
-    def failure(
-        self, attempted: str, error: BaseException, *, doubt: Doubt | None = None
-    ) -> Exception:
+    def failure(self, attempted: str, error: Exception, *, doubt: Doubt | None = None) -> Exception:
         """Return the store's error for what the driver says, and for what is in doubt."""
         if doubt is None or not doubt.is_unknown:
             return self._failure(attempted, error)
@@ -312,7 +307,7 @@ class Database:
             outcome_unknown=True,
         )
 
-    def _failure(self, attempted: str, error: BaseException) -> Exception:
+    def _failure(self, attempted: str, error: Exception) -> Exception:
         if isinstance(error, BackstoryError):
             return error
         has_no_pool = isinstance(error, asyncpg.InterfaceError) and "pool is c" in str(error)
@@ -323,9 +318,9 @@ class Database:
             return ConfigurationError(f"{self.settings.name} refuses to {attempted}: {_why(error)}")
         if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return CorruptLogError(where=self.settings.name, position=0, reason=str(error))
-        if isinstance(error, _OF_THE_DRIVER):
-            return self._unavailable(attempted, f"{type(error).__name__}: {_why(error)}")
-        return error if isinstance(error, Exception) else RuntimeError(str(error))
+        if isinstance(error, BUGS) and not isinstance(error, asyncpg.InterfaceError):
+            return error
+        return self._unavailable(attempted, f"{type(error).__name__}: {_why(error)}")
 
     def _unavailable(self, attempted: str, reason: str) -> StoreUnavailableError:
         return StoreUnavailableError(store=self.settings.name, attempted=attempted, reason=reason)

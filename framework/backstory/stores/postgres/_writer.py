@@ -86,7 +86,7 @@ class Writer:
         self._groups.open()
 
     async def aclose(self) -> None:
-        """Write what is being written, and let go of the connection."""
+        """Write what waits, and let go of the connection."""
         await self._groups.aclose()
         if self._connection is not None:
             await close(self._connection)
@@ -101,7 +101,7 @@ class Writer:
         return await self._groups.commit(batch)
 
     async def _write(self, batches: Sequence[Batch]) -> Sequence[Answer | Exception]:
-        group = _Group(batches, to_microseconds(self._clock.now()))
+        group = _Group(batches)
         try:
             await self._database.patiently(
                 "append", lambda: self._attempt(group), doubt=group.doubt
@@ -122,6 +122,7 @@ class Writer:
     async def _attempt(self, group: "_Group") -> None:
         group.is_sent = False
         try:
+            group.recorded_microseconds = to_microseconds(self._clock.now())
             db = await self._connected()
             if not group.doubt.is_unknown and await self._write_shortly(db, group):
                 return
@@ -170,6 +171,7 @@ class Writer:
         except asyncpg.PostgresError as error:
             if error.sqlstate not in _BELATED:
                 raise
+            group.is_sent = False  # it was refused whole
             for stream_id in group.stream_ids:
                 self._heads.pop(stream_id, None)
             return False
@@ -241,9 +243,9 @@ class Writer:
 class _Group:
     """Batches that are written together, and what has become of them so far."""
 
-    def __init__(self, batches: Sequence[Batch], recorded_microseconds: int) -> None:
+    def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches = batches
-        self.recorded_microseconds = recorded_microseconds
+        self.recorded_microseconds = 0
         self.stream_ids = {part.stream_id for batch in batches for part in batch.appends}
         self.is_sent = False
         """Whether this attempt has asked the database to write."""

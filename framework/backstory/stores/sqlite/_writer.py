@@ -41,7 +41,7 @@ from backstory._commit import (
 )
 from backstory._completion import complete
 from backstory._errors import BackstoryError, StoreClosedError, StoreUnavailableError
-from backstory._group_commit import Answer, GroupCommit
+from backstory._group_commit import BUGS, Answer, GroupCommit
 from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
 from backstory._subscription import LogRead
@@ -50,9 +50,6 @@ from backstory.stores.sqlite._statement import log_query, statement
 from backstory.stores.sqlite._turn import WriteTurn
 
 T = TypeVar("T")
-
-_BUGS: Final = (TypeError, AttributeError, LookupError, AssertionError)
-"""Errors that no store raises, and that no repetition mends: they reach the caller as they are."""
 
 _OF_THE_STATEMENT: Final = frozenset(
     {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
@@ -165,7 +162,7 @@ class Writer:
     def _failure(self, attempted: str, error: Exception) -> Exception:
         if isinstance(error, MissedTurnError) and isinstance(error.__cause__, BackstoryError):
             return error.__cause__
-        if isinstance(error, (BackstoryError, *_BUGS)):
+        if isinstance(error, (BackstoryError, *BUGS)):
             return error
         is_unknown = isinstance(error, CommitFailedError)
         reason = str(error.__cause__) if is_unknown else f"{type(error).__name__}: {error}"
