@@ -31,15 +31,15 @@ from backstory._progress import Progress
 from backstory._snapshot import Checkpoint
 from backstory.stores.postgres import PostgresStore
 from backstory.stores.postgres._migrate import INDEXES
-from backstory.stores.postgres._read import read_page, read_stream_page
-from backstory.stores.postgres._statement import (
+from backstory.stores.postgres._query import (
     READ_SETTINGS,
     Query,
     log_query,
     moment,
-    statement,
     stream_query,
 )
+from backstory.stores.postgres._read import read_page, read_stream_page
+from backstory.stores.postgres._statement import statement
 
 pytestmark = pytest.mark.anyio
 

@@ -50,7 +50,7 @@ from backstory import (
 from backstory._limits import FILTER_ITEM_COUNT_MAX, FILTER_VALUE_COUNT_MAX, TAG_COUNT_MAX
 from backstory.stores.sqlite import SQLiteStore
 from backstory.stores.sqlite._connection import Connection
-from backstory.stores.sqlite._statement import log_query, stream_query
+from backstory.stores.sqlite._query import log_query, stream_query
 from backstory.stores.sqlite._turn import WriteTurn
 from backstory.testing import ManualClock
 

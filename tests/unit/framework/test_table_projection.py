@@ -275,6 +275,20 @@ async def test_restored_older_log_is_noticed(tmp_path: Path) -> None:
             assert await table.totals() == [CountRow("counter-1", 3)]
 
 
+async def test_tables_without_a_checkpoint_begin_anew(store: EventStore) -> None:
+    await count(store, "counter-1", 1, 2)
+    async with Backstory(store, projections=[CountTable]) as story:
+        await story.read_model(CountTable)
+    await store.delete_checkpoint(CountTable.projection_name)
+
+    async with Backstory(store, projections=[CountTable]) as story:
+        await count(store, "counter-1", 4)
+        table = await story.read_model(CountTable)
+
+        assert await table.totals() == [CountRow("counter-1", 7)]
+        assert await table.count_seen() == 3
+
+
 async def test_store_without_tables_refuses_them() -> None:
     class Bare(InMemoryStore):
         capabilities = StoreCapabilities(

@@ -25,7 +25,7 @@ from backstory._errors import (
 )
 from backstory._group_commit import BUGS
 from backstory.stores.postgres._dsn import check_files, for_driver, sets, shown_dsn
-from backstory.stores.postgres._statement import READ_SETTINGS
+from backstory.stores.postgres._query import READ_SETTINGS
 
 try:
     import asyncpg

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from backstory._errors import ConfigurationError
-from backstory.stores.postgres._statement import READ_SETTINGS
+from backstory.stores.postgres._query import READ_SETTINGS
 
 _HOST: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:[0-9]*)?")
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")

@@ -9,12 +9,8 @@ from backstory._recorded import RecordedEvent
 from backstory._store import LogSeal, StreamInfo, StreamRead
 from backstory._subscription import LogRead, Page
 from backstory.stores.postgres._database import Db
-from backstory.stores.postgres._statement import (
-    PAGE_BYTES_MAX,
-    log_query,
-    statement,
-    stream_query,
-)
+from backstory.stores.postgres._query import PAGE_BYTES_MAX, log_query, stream_query
+from backstory.stores.postgres._statement import statement
 
 _BEHIND_ALL: Final = "\U0010ffff"
 """Behind every stream id, in the order of bytes."""

@@ -11,7 +11,8 @@ from backstory._errors import CorruptLogError
 from backstory._recorded import RecordedEvent
 from backstory._store import SealedEvent
 from backstory.stores.postgres._database import Db
-from backstory.stores.postgres._statement import PAGE_BYTES_MAX, statement
+from backstory.stores.postgres._query import PAGE_BYTES_MAX
+from backstory.stores.postgres._statement import statement
 
 
 async def read_sealed(db: Db, schema: str, after_position: int, limit: int) -> list[SealedEvent]:

@@ -4,9 +4,7 @@ Everything is one round trip where it can be, and nothing is held in the databas
 thinks: a page is one statement, an append is one statement, and what takes a transaction is short.
 """
 
-import asyncio
 import math
-import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,10 +13,10 @@ from typing import Final, TypeVar
 from backstory._clock import Clock, SystemClock
 from backstory._commit import Batch, Durability, LogHead, Receipt
 from backstory._completion import complete
+from backstory._connected_store import ConnectedStore
 from backstory._errors import (
     ConfigurationError,
     CorruptLogError,
-    StoreClosedError,
 )
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._migration import SchemaMigration
@@ -27,7 +25,6 @@ from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._store import (
-    EventStore,
     LogSeal,
     SealedEvent,
     StoreCapabilities,
@@ -74,7 +71,7 @@ _SCHEMA_WORDS: Final = ("{schema}", "$body$")
 _POLICIES: Final = (Durability.FSYNC, Durability.BUFFERED)
 
 
-class PostgresStore(EventStore):
+class PostgresStore(ConnectedStore):
     """A store in one schema of a PostgreSQL database, which many processes may share."""
 
     def __init__(
@@ -159,7 +156,7 @@ class PostgresStore(EventStore):
             lock_timeout_seconds=lock_timeout_seconds,
             retry_seconds=retry_seconds,
         )
-        self._name = self._settings.name
+        super().__init__(self._settings.name, read_only=read_only)
         self._schema = self._settings.quoted_schema
         self._migrates = migrate and not read_only
         self._indexes = indexes
@@ -167,11 +164,6 @@ class PostgresStore(EventStore):
         self._poll_interval_seconds = poll_interval_seconds
         self._ownership_timeout_seconds = ownership_timeout_seconds
         self._clock = clock or SystemClock()
-        self._is_begun = False  # from the beginning of open to the end of aclose
-        self._is_open = False
-        self._process_id = 0
-        self._opening: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._start()
 
     def _start(self) -> None:
@@ -183,23 +175,11 @@ class PostgresStore(EventStore):
         self._wake_ups: WakeUps | None = None
         self._owned: Ownership | None = None
 
-    async def open(self) -> None:
-        """Connect; create the schema and bring it to the newest version, unless told not to.
-
-        Raises:
-            ConfigurationError: The database or the role is not there, or may not do what is needed;
-                the schema holds something else, or is of a newer version, or is older and may not
-                be changed; or the store is open already.
-            CorruptLogError: The log has lost its end: it ends before a position that was kept.
-            StoreUnavailableError: The server cannot be reached.
-        """
-        await self._begin(is_damaged=False)
-
     async def migrate(
         self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
     ) -> SchemaMigration:
         """Bring the schema to the newest version; let roles append and read."""
-        if self._settings.read_only and not dry_run:
+        if self._read_only and not dry_run:
             raise ConfigurationError(f"{self._name} is read-only; open it for writing to migrate")
         return await migrate_schema(
             self._settings,
@@ -209,38 +189,12 @@ class PostgresStore(EventStore):
             dry_run=dry_run,
         )
 
-    async def open_damaged(self) -> None:
-        """Connect as `open` does, also where the log has lost its end; `read_only` alone.
-
-        Raises:
-            ConfigurationError: As for `open`, or the store is not `read_only`.
-            StoreUnavailableError: As for `open`.
-        """
-        if not self._settings.read_only:
-            raise ConfigurationError(f"{self._name} may be damaged; make it with read_only=True")
-        await self._begin(is_damaged=True)
-
-    async def _begin(self, *, is_damaged: bool) -> None:
-        if self._is_begun:
-            raise ConfigurationError(f"{self._name} is open already; make one store for each block")
-        self._is_begun = True
-        self._process_id = os.getpid()
-        self._start()  # afresh, so that a store can be opened again
-        self._opening = asyncio.create_task(
-            self._open(is_damaged=is_damaged), name=f"opening of {self._name}"
-        )
-        try:
-            await complete(self._opening)
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def _open(self, *, is_damaged: bool) -> None:
+    async def _connect(self, *, is_damaged: bool) -> None:
         await self._database.open()
         await self._database.run("open", self._prepare)
         if not is_damaged:
             await self._database.run("open", self._check_head)
-        if not self._settings.read_only:
+        if not self._read_only:
             self._writer = Writer(self._database, clock=self._clock, committed=self._watch.saw)
             self._writer.open()
             timeout = self._ownership_timeout_seconds
@@ -250,10 +204,9 @@ class PostgresStore(EventStore):
             self._wake_ups = WakeUps(self._database, self._watch.heard, is_own=self._is_own)
             self._wake_ups.open()
         self._watch.open()
-        self._is_open = True
 
     async def _prepare(self, db: Db) -> None:
-        if not self._settings.read_only:
+        if not self._read_only:
             await make_durable(db, self._settings.durability)  # refuses what would not be
         if self._migrates:
             await migrate(db, self._settings, indexes=self._indexes)
@@ -262,7 +215,7 @@ class PostgresStore(EventStore):
                 f"{self._name} lacks schema version {missing[-1].number}; "
                 "run `backstory migrate` as its owner"
             )
-        if not self._settings.read_only:
+        if not self._read_only:
             await share_tables(db, self._settings)
 
     async def _check_head(self, db: Db) -> None:
@@ -272,36 +225,14 @@ class PostgresStore(EventStore):
             reason = f"the log ends at {end}, and has been at {kept}"
             raise CorruptLogError(where=self._name, position=end + 1, reason=reason)
 
-    async def aclose(self) -> None:
-        """Write what waits, and close every connection; not to be hurried by a cancellation.
-
-        It takes as long as the commits that wait. Twice is harmless: the second waits for the
-        first.
-        """
-        if not self._is_begun or self._is_forked:
-            return  # in a forked process the connections are the parent's
-        self._is_open = False
+    def _hurry(self) -> None:
         self._database.stop_trying()
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._let_go(), name=f"closing of {self._name}")
-        await complete(self._closing)
 
-    async def _let_go(self) -> None:
-        if self._opening is not None:
-            # Closed by another task while it opens: what it begins is let go of too.
-            await asyncio.wait([self._opening])
-            self._is_open = False
-        async with AsyncExitStack() as closing:
-            # Done from the last to the first, each whatever became of the ones before.
-            closing.callback(self._forget)
-            closing.push_async_callback(self._database.aclose)
-            for part in (self._owned, self._writer, self._wake_ups, self._watch):
-                if part is not None:
-                    closing.push_async_callback(part.aclose)
-
-    def _forget(self) -> None:
-        self._is_begun = False
-        self._opening = self._closing = None
+    def _release(self, closing: AsyncExitStack) -> None:
+        closing.push_async_callback(self._database.aclose)
+        for part in (self._owned, self._writer, self._wake_ups, self._watch):
+            if part is not None:
+                closing.push_async_callback(part.aclose)
 
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
         """Append a batch, all or nothing, in a group with whatever else waits."""
@@ -461,25 +392,6 @@ class PostgresStore(EventStore):
 
     def _is_own(self, process_id: int) -> bool:
         return self._writer is not None and self._writer.is_own(process_id)
-
-    @property
-    def _is_forked(self) -> bool:
-        return self._process_id not in (0, os.getpid())
-
-    def _check_open(self) -> None:
-        if self._is_forked:
-            raise ConfigurationError(
-                f"{self._name} was opened before this process was forked; open a store of its own"
-            )
-        if not self._is_open:
-            raise StoreClosedError(store=self._name)
-
-    def _check_writable(self, attempted: str) -> None:
-        self._check_open()
-        if self._settings.read_only:
-            raise ConfigurationError(
-                f"{self._name} was opened read-only, and cannot {attempted}; open it for writing"
-            )
 
 
 def _check_schema(schema: str, indexes: Sequence[str] | None) -> None:

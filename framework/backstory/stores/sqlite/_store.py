@@ -5,18 +5,15 @@ checkpoint. A page is one statement on one of them; between pages nothing is hel
 is slow, or forgotten, is in nobody's way.
 """
 
-import asyncio
 import math
 import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from itertools import groupby, islice
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 from msgspec.structs import replace
@@ -24,7 +21,8 @@ from msgspec.structs import replace
 from backstory._clock import Clock, SystemClock
 from backstory._commit import EMPTY_LOG, Batch, Durability, LogHead, Receipt
 from backstory._completion import complete
-from backstory._errors import ConfigurationError, StoreClosedError, StoreUnavailableError
+from backstory._connected_store import ConnectedStore
+from backstory._errors import ConfigurationError, StoreUnavailableError
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._logging import POSITION, REASON, log
 from backstory._migration import SchemaMigration, refuse_roles
@@ -33,7 +31,6 @@ from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._store import (
-    EventStore,
     LogSeal,
     SealedEvent,
     StoreCapabilities,
@@ -43,20 +40,29 @@ from backstory._store import (
 from backstory._subscription import LogRead, Page
 from backstory._tables import query_tables
 from backstory._watch import Watch
-from backstory.stores.sqlite._connection import Connection, DamagedRowError, translated
+from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._head import HeadFile, HeadRecord, check_head, read_head
 from backstory.stores.sqlite._measure import check_file, measure
 from backstory.stores.sqlite._migrate import migrate, migration_from, schema_version
 from backstory.stores.sqlite._ownership import Ownership
 from backstory.stores.sqlite._progress import keep_progress, note
+from backstory.stores.sqlite._read import (
+    Values,
+    data_version,
+    find_event,
+    list_notes,
+    read_log,
+    read_page,
+    read_rows,
+    read_stream_page,
+)
 from backstory.stores.sqlite._sealed import read_sealed
-from backstory.stores.sqlite._statement import Query, log_query, statement, stream_query
+from backstory.stores.sqlite._statement import statement
 from backstory.stores.sqlite._sync import sync_wal
 from backstory.stores.sqlite._turn import WriteTurn
 from backstory.stores.sqlite._writer import Writer
 
 T = TypeVar("T")
-Values = Sequence[object] | Mapping[str, object]
 
 _READER_COUNT_MAX: Final = 4
 _PAGE_BYTES_MAX: Final = 4_000_000
@@ -70,7 +76,7 @@ _RETRY_SECONDS: Final = 0.01
 _OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables
 
 
-class SQLiteStore(EventStore):
+class SQLiteStore(ConnectedStore):
     """A store in one SQLite file, which several processes may share."""
 
     def __init__(
@@ -115,29 +121,23 @@ class SQLiteStore(EventStore):
         self.capabilities = StoreCapabilities(
             durability=durability, is_multi_process=True, has_tables=True
         )
+        super().__init__(f"sqlite:///{path}", read_only=read_only)
         # Whole from here on: a program may change its folder while the store is open.
         self._path = Path(path).absolute()
-        self._name = f"sqlite:///{path}"
         self._durability = durability
-        self._read_only = read_only
         self._busy_timeout_seconds = busy_timeout_seconds
-        self._readers: list[Connection] = []
-        self._reader_slots = anyio.Semaphore(_READER_COUNT_MAX)
-        self._watcher: Connection | None = None
-        self._is_begun = False  # from the beginning of open to the end of aclose
-        self._is_open = False
-        self._is_damaged = False  # opened to be looked at, whatever is wrong with it
-        self._process_id = 0
-        self._opening: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._clock = clock or SystemClock()
         self._poll_interval_seconds = poll_interval_seconds
+        self._clock = clock or SystemClock()
+        self._reader_slots = anyio.Semaphore(_READER_COUNT_MAX)
         self._start()
 
     def _start(self) -> None:
         self._watch = Watch(
             store=self._name, look=self._look, poll_interval_seconds=self._poll_interval_seconds
         )
+        self._is_damaged = False  # opened to be looked at, whatever is wrong with it
+        self._readers: list[Connection] = []
+        self._watcher: Connection | None = None
         self._seen_version: int | None = None  # of the file, as the watcher's connection counts
         self._writer: Writer | None = None
         self._turn: WriteTurn | None = None
@@ -148,18 +148,6 @@ class SQLiteStore(EventStore):
     def path(self) -> Path:
         """The file, by its whole path."""
         return self._path
-
-    async def open(self) -> None:
-        """Open the file; create it and bring it to the newest schema unless `read_only`.
-
-        Raises:
-            ConfigurationError: The file is something else, or of a newer version, or, `read_only`,
-                does not exist or is empty; or the store is open already.
-            CorruptLogError: The file is damaged, or the log has lost its end: it ends before a
-                position that was acknowledged.
-            StoreUnavailableError: It cannot be opened.
-        """
-        await self._begin(is_damaged=False)
 
     async def migrate(
         self, *, dry_run: bool = False, writers: Sequence[str] = (), readers: Sequence[str] = ()
@@ -176,39 +164,14 @@ class SQLiteStore(EventStore):
         if not self._path.exists():
             return 0
         with translated(self._name, "look at the schema"):
-            watcher = await self._connect("ro")
+            watcher = await self._connection("ro")
             try:
                 return await self._first_look(watcher)
             finally:
                 await watcher.aclose()
 
-    async def open_damaged(self) -> None:
-        """Open the file as `open` does, also where its log has lost its end; `read_only` alone.
-
-        Raises:
-            ConfigurationError: As for `open`, or the store is not `read_only`.
-            CorruptLogError: So much is damaged that nothing can be read.
-            StoreUnavailableError: It cannot be opened.
-        """
-        if not self._read_only:
-            raise ConfigurationError(f"{self._name} may be damaged; make it with read_only=True")
-        await self._begin(is_damaged=True)
-
-    async def _begin(self, *, is_damaged: bool) -> None:
-        if self._is_begun:
-            raise ConfigurationError(f"{self._name} is open already; make one store for each block")
-        self._is_begun = True
+    async def _connect(self, *, is_damaged: bool) -> None:
         self._is_damaged = is_damaged
-        self._process_id = os.getpid()
-        self._start()  # afresh, so that a store can be opened again
-        self._opening = asyncio.create_task(self._open(), name=f"opening of {self._name}")
-        try:
-            await complete(self._opening)
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def _open(self) -> None:
         try:
             self._find()
         except OSError as error:
@@ -219,7 +182,7 @@ class SQLiteStore(EventStore):
             self._create()
         with translated(self._name, "open"):
             # A look that cannot write comes first: a file that is not ours is left as it is.
-            self._watcher = await self._connect("ro")
+            self._watcher = await self._connection("ro")
             version = await self._first_look(self._watcher)
             if not version and not self._is_damaged:
                 self._check_no_log()
@@ -229,7 +192,6 @@ class SQLiteStore(EventStore):
             if not self._is_damaged:
                 self._incarnation = await self._watcher.run(self._check_head)
         self._watch.open()
-        self._is_open = True
 
     async def _first_look(self, watcher: Connection) -> int:
         """Return the schema version; 0 for an empty file."""
@@ -241,7 +203,7 @@ class SQLiteStore(EventStore):
                 raise
         # Who made the file was ended in the middle, and left a journal that only a writer may roll
         # back; any connection that may write does so when it reads.
-        writer = await self._connect("rw")
+        writer = await self._connection("rw")
         try:
             await writer.run(look)
         finally:
@@ -295,7 +257,7 @@ class SQLiteStore(EventStore):
     def _check_head(self, db: sqlite3.Connection) -> str:
         """Compare the log with the head that is kept beside it; return the log's incarnation."""
         kept = read_head(self._path)  # first: the log only grows meanwhile
-        seal = _read_log(db)
+        seal = read_log(db)
         if kept is not None:
             check_head(kept, seal.incarnation, seal.head, path=self._path, store=self._name)
         elif seal.head.position and self._keeps_head:
@@ -334,13 +296,13 @@ class SQLiteStore(EventStore):
                 store=self._name, attempted="create the file", reason=str(error)
             ) from error
 
-    async def _connect(self, mode: str) -> Connection:
+    async def _connection(self, mode: str) -> Connection:
         return await Connection.open(
             self._path, mode=mode, busy_timeout_seconds=self._busy_timeout_seconds
         )
 
     async def _connect_writer(self, turn: WriteTurn) -> Connection:
-        connection = await self._connect("rw")
+        connection = await self._connection("rw")
         try:
             await connection.run(partial(self._prepare, turn))
         except BaseException:
@@ -383,34 +345,15 @@ class SQLiteStore(EventStore):
                     store=self._name, attempted="sync the WAL", reason=str(error)
                 ) from error
 
-    async def aclose(self) -> None:
-        """Write what waits, and close every connection; not to be hurried by a cancellation.
-
-        It takes as long as one commit. Twice is harmless: the second waits for the first.
-        """
-        if not self._is_begun or self._is_forked:
-            return  # in a forked process the files and their locks are the parent's
-        self._is_open = False
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._let_go(), name=f"closing of {self._name}")
-        await complete(self._closing)
-
-    async def _let_go(self) -> None:
-        if self._opening is not None:
-            # Closed by another task while it opens: what it begins is let go of too.
-            await asyncio.wait([self._opening])
-            self._is_open = False
-        async with AsyncExitStack() as closing:
-            # Done from the last to the first, each whatever became of the ones before.
-            closing.callback(self._forget)
-            # The writer goes last: the last connection to close checkpoints, and only it may.
-            closing.callback(self._close_files)
-            if self._writer is not None:
-                closing.push_async_callback(self._writer.aclose)
-            for reader in self._readers:
-                closing.push_async_callback(reader.aclose)
-            closing.push_async_callback(self._close_watcher)
-            closing.push_async_callback(self._watch.aclose)
+    def _release(self, closing: AsyncExitStack) -> None:
+        # The writer goes last: the last connection to close checkpoints, and only it may.
+        closing.callback(self._close_files)
+        if self._writer is not None:
+            closing.push_async_callback(self._writer.aclose)
+        for reader in self._readers:
+            closing.push_async_callback(reader.aclose)
+        closing.push_async_callback(self._close_watcher)
+        closing.push_async_callback(self._watch.aclose)
 
     async def _close_watcher(self) -> None:
         if self._watcher is not None:
@@ -421,26 +364,21 @@ class SQLiteStore(EventStore):
             if file is not None:
                 file.close()
 
-    def _forget(self) -> None:
-        self._is_begun = False
-        self._opening = self._closing = self._watcher = None
-        self._readers.clear()
-
     async def commit(self, batch: Batch) -> tuple[Receipt, ...]:
         """Append a batch, all or nothing, in a group with whatever else waits."""
         return await self._writable("append").commit(batch)
 
     async def read_page(self, read: LogRead) -> Page:
         """Return the next events of the log that match."""
-        return await self._read("read the log", partial(_read_page, read=read))
+        return await self._read("read the log", partial(read_page, read=read))
 
     async def read_stream_page(self, read: StreamRead) -> Page:
         """Return the next events of a stream that match."""
-        return await self._read("read a stream", partial(_read_stream_page, read=read))
+        return await self._read("read a stream", partial(read_stream_page, read=read))
 
     async def find_event(self, event_id: str) -> RecordedEvent | None:
         """Return the event with an id, or None."""
-        return await self._read("read an event", partial(_find_event, event_id=event_id))
+        return await self._read("read an event", partial(find_event, event_id=event_id))
 
     async def list_streams(
         self, category: str | None, after_stream_id: str, limit: int
@@ -453,12 +391,12 @@ class SQLiteStore(EventStore):
             "until": f"{category}." if category else "\U0010ffff",
             "limit": limit,
         }
-        rows = await self._read("list streams", partial(_fetch, "list_streams", bounds))
+        rows = await self._read("list streams", partial(read_rows, "list_streams", bounds))
         return [StreamInfo(*row) for row in rows]
 
     async def head(self) -> int:
         """Return the last position of the log; 0 when it is empty."""
-        return (await self._read("read the head", _read_log)).head.position
+        return (await self._read("read the head", read_log)).head.position
 
     async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
         """Return the next events of the log with what seals them."""
@@ -468,7 +406,7 @@ class SQLiteStore(EventStore):
     async def read_seal(self) -> LogSeal:
         """Return which log it is, and where it ends."""
         record = read_head(self._path)  # first: the log only grows meanwhile
-        seal = await self._read("read the head", _read_log)
+        seal = await self._read("read the head", read_log)
         if record is None:
             return seal
         kept = LogSeal(record.incarnation, LogHead(record.position, record.digest))
@@ -514,7 +452,7 @@ class SQLiteStore(EventStore):
             "fingerprint": fingerprint,
             "until": until_version,
         }
-        rows = await self._read("load a snapshot", partial(_fetch, "load_snapshot", values))
+        rows = await self._read("load a snapshot", partial(read_rows, "load_snapshot", values))
         return Snapshot(*rows[0]) if rows else None
 
     async def drop_snapshots(self, stream_id: str | None) -> int:
@@ -535,7 +473,7 @@ class SQLiteStore(EventStore):
     async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
         """Return the next notes of a space, in the order of their keys' bytes."""
         values = {"space": space, "after": after_key, "limit": limit}
-        rows = await self._read("read notes", partial(_list_notes, values))
+        rows = await self._read("read notes", partial(list_notes, values))
         return [Note(*row) for row in rows]
 
     async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
@@ -546,7 +484,7 @@ class SQLiteStore(EventStore):
     async def get_checkpoint(self, projection: str) -> Checkpoint | None:
         """Return a projection's checkpoint, or None."""
         rows = await self._read(
-            "load a checkpoint", partial(_fetch, "load_checkpoint", (projection,))
+            "load a checkpoint", partial(read_rows, "load_checkpoint", (projection,))
         )
         return Checkpoint(*rows[0]) if rows else None
 
@@ -564,7 +502,7 @@ class SQLiteStore(EventStore):
     async def _reader(self, attempted: str) -> AsyncGenerator[Connection]:
         self._check_open()
         with translated(self._name, attempted):
-            reader = self._readers.pop() if self._readers else await self._connect("ro")
+            reader = self._readers.pop() if self._readers else await self._connection("ro")
         try:
             yield reader
         finally:
@@ -576,34 +514,22 @@ class SQLiteStore(EventStore):
     async def _look(self) -> int:
         """Return the head, where another connection has committed since the last look."""
         with translated(self._name, "look for appends"):
-            watcher = self._watcher = self._watcher or await self._connect("ro")
+            watcher = self._watcher = self._watcher or await self._connection("ro")
             try:
-                data_version = await watcher.run(_data_version)
-                if data_version == self._seen_version:
+                version = await watcher.run(data_version)
+                if version == self._seen_version:
                     return 0
-                head = (await watcher.run(_read_log)).head.position
+                head = (await watcher.run(read_log)).head.position
             except Exception:
                 # The next look is made on another connection, which counts anew.
                 self._watcher, self._seen_version = None, None
                 await complete(watcher.aclose())
                 raise
-        self._seen_version = data_version
+        self._seen_version = version
         return head
 
     async def _change(self, attempted: str, *changes: tuple[str, Values]) -> int:
         return await self._writable(attempted).run(attempted, partial(_execute, changes))
-
-    @property
-    def _is_forked(self) -> bool:
-        return self._process_id not in (0, os.getpid())
-
-    def _check_open(self) -> None:
-        if self._is_forked:
-            raise ConfigurationError(
-                f"{self._name} was opened before this process was forked; open a store of its own"
-            )
-        if not self._is_open:
-            raise StoreClosedError(store=self._name)
 
     def _writable(self, attempted: str) -> Writer:
         self._check_open()
@@ -619,87 +545,9 @@ def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _fetch(name: str, values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    return db.execute(statement(name), values).fetchall()
-
-
-def _list_notes(values: Values, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    try:
-        return _fetch("list_notes", values, db)
-    except sqlite3.OperationalError:
-        if schema_version(db, "") >= _NOTES_SINCE:
-            raise
-        return []  # an older file, opened to be read only
-
-
 def _execute(changes: Sequence[tuple[str, Values]], db: sqlite3.Connection) -> int:
     """Execute statements in order; return how many rows the last one changed."""
     row_count = 0
     for name, values in changes:
         row_count = db.execute(statement(name), values).rowcount
     return row_count
-
-
-def _data_version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _read_log(db: sqlite3.Connection) -> LogSeal:
-    row = db.execute(statement("read_log")).fetchone()
-    if row is None or tuple(map(type, row)) != (str, int, bytes):
-        raise DamagedRowError(0, "where the log ends cannot be read")
-    incarnation, position, digest = row
-    return LogSeal(incarnation, LogHead(position, digest))
-
-
-def _find_event(db: sqlite3.Connection, event_id: str) -> RecordedEvent | None:
-    row = db.execute(statement("find_events"), (f'["{event_id}"]',)).fetchone()
-    return None if row is None else RecordedEvent(*row)
-
-
-def _read_page(db: sqlite3.Connection, read: LogRead) -> Page:
-    # The head is read first: what the page holds is then complete at least up to there, since
-    # positions become visible in their order.
-    head = _read_log(db).head.position
-    events, is_last = _read_events(db, log_query(read), read.limit)
-    if read.backward or not is_last:
-        return Page(events, events[-1].position if events else read.after_position, is_last)
-    until = head if read.until_position is None else min(head, read.until_position)
-    return Page(
-        events, max(read.after_position, until, *(e.position for e in events[-1:])), is_last
-    )
-
-
-def _read_stream_page(db: sqlite3.Connection, read: StreamRead) -> Page:
-    events, is_last = _read_events(db, stream_query(read), read.limit)
-    return Page(events, events[-1].version if events else read.after_version, is_last)
-
-
-def _read_events(
-    db: sqlite3.Connection, query: Query, limit: int
-) -> tuple[list[RecordedEvent], bool]:
-    """Return the events of a page, and whether there are no more of them.
-
-    A page ends early when it has become large, so that memory is bounded in bytes too.
-    """
-    events: list[RecordedEvent] = []
-    size = 0
-    with closing(db.execute(query.sql, query.parameters)) as cursor:
-        rows = islice(_distinct(cursor) if query.is_merged else cursor, limit)
-        while some := list(islice(rows, _ROW_COUNT)):
-            events += [RecordedEvent(*row) for row in some]
-            try:
-                size += sum([len(row[7]) + len(row[8]) for row in some])
-            except TypeError:  # caught and not asked before, since it would cost every event
-                position = next(row[0] for row in some if None in row[7:])
-                reason = "it has no data or no metadata"
-                raise DamagedRowError(position, reason) from None
-            if size > _PAGE_BYTES_MAX:
-                return events, False
-    return events, len(events) < limit
-
-
-def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Yield each event once: one that matches several items of a filter comes for each of them."""
-    for _, same in groupby(rows, key=itemgetter(0)):
-        yield next(same)

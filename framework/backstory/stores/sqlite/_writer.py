@@ -46,7 +46,8 @@ from backstory._logging import REASON, log
 from backstory._recorded import RecordedEvent
 from backstory._subscription import LogRead
 from backstory.stores.sqlite._connection import Connection, translated
-from backstory.stores.sqlite._statement import log_query, statement
+from backstory.stores.sqlite._query import log_query
+from backstory.stores.sqlite._statement import statement
 from backstory.stores.sqlite._turn import WriteTurn
 
 T = TypeVar("T")

@@ -188,6 +188,22 @@ class ReadModelTables(Contract):
         await store.save_progress(Progress(_at(2), 1, [_insert(1)]))
         assert (await store.query_tables("SELECT count(*) FROM rows__1")).rows == [(1,)]
 
+    @pytest.mark.parametrize("refused", [0, 5, 11])
+    async def test_of_many_like_statements_the_one_that_is_refused_is_named(
+        self, store: EventStore, refused: int
+    ) -> None:
+        await self._create(store)
+        await store.save_progress(Progress(_at(2), 1, [_insert(100)]))
+        changes = [_insert(id, position=1_000 + id) for id in range(12)]
+        changes[refused] = _insert(100, position=1_000 + refused)
+
+        with pytest.raises(TableStatementError) as caught:
+            await store.save_progress(Progress(_at(3), 2, changes))
+
+        assert caught.value.position == 1_000 + refused
+        assert (await store.query_tables("SELECT id FROM rows__1")).rows == [(100,)]
+        assert await store.load_checkpoint("Counts") == _at(2)
+
     @pytest.mark.parametrize(
         "sql",
         [
