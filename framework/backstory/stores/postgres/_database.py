@@ -71,6 +71,9 @@ _MISCONFIGURED: Final = (
     asyncpg.ReservedNameError,
 )
 
+_CUT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""How TLS says that the connection was lost; all else that it says is a matter of settings."""
+
 
 class _UsedUpError(TimeoutError):
     """No connection has become free in time, and none more may be made."""
@@ -330,7 +333,9 @@ def is_misconfigured(error: BaseException) -> bool:
     """Tell whether no other attempt can succeed before somebody changes a setting or a grant."""
     if isinstance(error, asyncpg.InvalidParameterValueError):
         return "invalid value for parameter" in str(error)
-    return isinstance(error, (*_MISCONFIGURED, ssl.SSLError)) or _is_without_tls(error)
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, _CUT)
+    return isinstance(error, _MISCONFIGURED) or _is_without_tls(error)
 
 
 def _is_without_tls(error: BaseException) -> bool:
