@@ -241,16 +241,21 @@ class OwnPostgresServer(PostgresServer):
         top = installed()
         assert top is not None, f"the wheel {WHEEL} is missing"
         self._bin = programs(top, account=self._account, copy_to=self._folder)
+        self._fill()
+
+    def _fill(self) -> None:
         # Not synced: only what is written once it serves must survive anything.
-        process = self._launch(
+        self._run(
             *("initdb", "-D", self._folder / "data", "-U", "postgres", "-A", "trust"),
             *("-E", "UTF8", "--locale=C", "--no-sync"),
         )
-        self._process = process
+
+    def _run(self, program: str, *arguments: object) -> None:
+        process = self._process = self._launch(program, *arguments)
         said, _ = process.communicate(timeout=DEADLINE_SECONDS)
         self._process = None
         if process.returncode != 0:
-            raise RuntimeError(f"initdb has failed; it said:\n{said.decode()}")
+            raise RuntimeError(f"{program} has failed; it said:\n{said.decode()}")
 
     def _launch(self, program: str, *arguments: object) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -288,6 +293,29 @@ class OwnPostgresServer(PostgresServer):
         self._process = None
 
 
+class StandbyServer(OwnPostgresServer):
+    """A hot standby of a server of our own, which follows it until it is promoted.
+
+    Args:
+        primary: The server that it is a copy of.
+    """
+
+    def __init__(self, primary: OwnPostgresServer) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def promote(self) -> None:
+        """Follow no more, and take writes."""
+        (promoted,) = self.execute("SELECT pg_promote(wait_seconds => $1)", DEADLINE_SECONDS)
+        assert promoted[0], "the standby has not been promoted"
+
+    def _fill(self) -> None:
+        self._run(
+            *("pg_basebackup", "-D", self._folder / "data", "-d", self._primary.url()),
+            *("--checkpoint=fast", "--no-sync", "--write-recovery-conf"),
+        )
+
+
 class _Journal:
     """What a server says, read by a thread, so that it never has to wait for a reader."""
 
@@ -312,7 +340,7 @@ class _Journal:
         with lines:
             for line in lines:
                 self.text += line.decode(errors="replace")
-                if b"ready to accept connections" in line:
+                if b"ready to accept" in line:  # connections, or read-only ones
                     self._is_ready = True
                     self._decided.set()
         self._decided.set()

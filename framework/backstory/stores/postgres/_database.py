@@ -389,6 +389,19 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
+async def check_primary(db: Db) -> None:
+    """See to it that what a connection leads to can be written.
+
+    Raises:
+        asyncpg.ReadOnlySQLTransactionError: It is a standby, as of now.
+    """
+    if await db.fetchval("SELECT pg_is_in_recovery()"):
+        raise asyncpg.ReadOnlySQLTransactionError(
+            "the server is a standby, which cannot be written; open it read-only, or name the "
+            "primary too and say target_session_attrs=read-write"
+        )
+
+
 async def make_durable(db: Db, durability: Durability) -> None:
     """See to it that what is committed on a connection survives what it should.
 

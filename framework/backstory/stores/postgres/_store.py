@@ -33,7 +33,14 @@ from backstory._store import (
 )
 from backstory._subscription import LogRead, Page
 from backstory._watch import Watch
-from backstory.stores.postgres._database import Database, Db, Doubt, Settings, make_durable
+from backstory.stores.postgres._database import (
+    Database,
+    Db,
+    Doubt,
+    Settings,
+    check_primary,
+    make_durable,
+)
 from backstory.stores.postgres._dsn import check_dsn
 from backstory.stores.postgres._measure import check_engine, measure
 from backstory.stores.postgres._migrate import INDEXES, migrate, migrate_schema, pending
@@ -207,6 +214,7 @@ class PostgresStore(ConnectedStore):
 
     async def _prepare(self, db: Db) -> None:
         if not self._read_only:
+            await check_primary(db)
             await make_durable(db, self._settings.durability)  # refuses what would not be
         if self._migrates:
             await migrate(db, self._settings, indexes=self._indexes)
