@@ -162,6 +162,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=STORES)
+def store_name(request: pytest.FixtureRequest) -> str:
+    """Return the name of each store in turn, which `STORES` can make now."""
+    if request.param == "postgres":
+        request.getfixturevalue("postgres_schemas")
+    return str(request.param)
+
+
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventStore]:
     """Yield each store in turn, open and empty."""
     if request.param == "postgres":

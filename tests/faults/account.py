@@ -77,7 +77,7 @@ def store_of(item: pytest.Item) -> str:
     """Return the store that a fault test is about."""
     if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
         params = item.callspec.params
-        store = params.get("store", params.get("url_of"))
+        store = next(filter(None, map(params.get, ("store", "store_name", "url_of"))), None)
         if isinstance(store, str):
             return store
     marker = item.get_closest_marker("fault")

@@ -20,11 +20,9 @@ STEPS = (60, -3_600, 0, 0, 10 * 365 * 86_400, -10 * 365 * 86_400, -0.000_001, 1)
 """By how many seconds the clock is moved before each append."""
 
 
-@pytest.fixture(params=STORES)
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> AsyncIterator[EventStore]:
-    async with STORES[request.param](tmp_path, clock) as store:
+@pytest.fixture
+async def store(store_name: str, tmp_path: Path, clock: ManualClock) -> AsyncIterator[EventStore]:
+    async with STORES[store_name](tmp_path, clock) as store:
         yield store
 
 

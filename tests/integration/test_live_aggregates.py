@@ -237,11 +237,11 @@ async def test_command_that_is_cancelled_anywhere_takes_effect_once_or_not(
     assert [event.version for event in events] == list(range(1, expected + 1))
 
 
-@pytest.mark.parametrize("name", STORES)
-async def test_two_programs_never_answer_from_the_past(name: str, tmp_path: Path) -> None:
-    async with STORES[name](tmp_path, None) as store:
-        # Two handles to one file, or the same store twice.
-        twin = store if name == "in_memory" else STORES[name](tmp_path, None)
+async def test_two_programs_never_answer_from_the_past(store_name: str, tmp_path: Path) -> None:
+    make_store = STORES[store_name]
+    async with make_store(tmp_path, None) as store:
+        # Two handles to one log, or the same store twice.
+        twin = store if store_name == "in_memory" else make_store(tmp_path, None)
         async with Backstory(store) as ours:
             if twin is not store:
                 await twin.open()

@@ -20,8 +20,7 @@ from tests.servers.postgres import PostgresServer
 from backstory import Backstory, EventStore, Projections, StoreUnavailableError, store_of
 from backstory._progress import Note, Progress
 from backstory._snapshot import Checkpoint
-from backstory.testing import FaultyStore
-from backstory.testing._faulty_store import Delay, Verb
+from backstory.testing import Delay, FaultyStore, Verb
 
 pytestmark = pytest.mark.anyio
 

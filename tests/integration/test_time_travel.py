@@ -35,11 +35,10 @@ class Remembered(Aggregate, category="remembered", snapshot_every=3):
         self.steps.append(event.by)
 
 
-@pytest.mark.parametrize("kind", STORES)
 async def test_every_moment_of_the_past_can_be_loaded(
-    tmp_path: Path, clock: ManualClock, kind: str
+    tmp_path: Path, clock: ManualClock, store_name: str
 ) -> None:
-    async with STORES[kind](tmp_path, clock) as store:
+    async with STORES[store_name](tmp_path, clock) as store:
         repository = Repository(store)
         moments: list[datetime] = []
         for number in range(10):

@@ -17,7 +17,8 @@ from backstory.testing._clock import ManualClock
 from backstory.testing._ids import SequentialIds
 
 # A store that fails when it is told to
-from backstory.testing._faulty_store import Delay, FaultyStore, StoreCall, Verb
+from backstory.testing._faulty_store import Delay, FaultyStore, StoreCall
+from backstory.testing._forwarding_store import Verb
 
 # A program under another order of work, faults and crashes for each seed
 from backstory.testing._simulation import Scenario, Simulation, SimulationFailedError, simulate

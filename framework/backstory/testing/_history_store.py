@@ -7,7 +7,7 @@ single streams, pages with an offset, snapshots and statistics are passed on, an
 noted. What is read by pages is noted page by page: as handed out counts the whole page.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -17,27 +17,23 @@ from msgspec.structs import replace
 from backstory._commit import Batch, Receipt
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._limits import check_integer
-from backstory._progress import Note, Progress, SQLValue, TableRows
+from backstory._progress import Progress
 from backstory._recorded import RecordedEvent
-from backstory._snapshot import Checkpoint, Snapshot
-from backstory._statistics import StoreStatistics
+from backstory._snapshot import Checkpoint
 from backstory._store import (
     EventPage,
     EventStore,
-    LogSeal,
-    SealedEvent,
-    StreamInfo,
-    StreamRead,
     check_bounds,
     check_filter,
 )
 from backstory._subscription import Log, LogRead, Page, Subscription
+from backstory.testing._forwarding_store import ForwardingStore
 from backstory.testing._history import HistoryWriter
 
 T = TypeVar("T")
 
 
-class WitnessedStore(EventStore):
+class WitnessedStore(ForwardingStore):
     """A store in front of another, which writes down what is asked and answered.
 
         with HistoryWriter(path) as history:
@@ -55,8 +51,7 @@ class WitnessedStore(EventStore):
             store: Any store; opened and closed through this one.
             history: Where to write.
         """
-        self.capabilities = store.capabilities
-        self._store = store
+        super().__init__(store)
         self._history = history
 
     async def read_log_pages(
@@ -185,88 +180,6 @@ class WitnessedStore(EventStore):
         if checkpoint is not None:
             self._history.checkpointed(checkpoint)
         return checkpoint
-
-    async def drop_checkpoint(self, projection: str) -> None:
-        """Forget a projection's checkpoint."""
-        await self._call("drop_checkpoint", self._store.drop_checkpoint, projection)
-
-    async def put_notes(self, notes: Sequence[Note]) -> None:
-        """Keep and forget notes."""
-        await self._call("put_notes", self._store.put_notes, notes)
-
-    async def list_notes(self, space: str, after_key: str, limit: int) -> list[Note]:
-        """Return the next notes of a space."""
-        return await self._call("list_notes", self._store.list_notes, space, after_key, limit)
-
-    async def query(self, sql: str, parameters: Sequence[SQLValue]) -> TableRows:
-        """Return the rows of a query."""
-        return await self._call("query", self._store.query, sql, parameters)
-
-    async def read_page(self, read: LogRead) -> Page:
-        """Return the next events of the log that match."""
-        return await self._call("read_page", self._store.read_page, read)
-
-    async def read_stream_page(self, read: StreamRead) -> Page:
-        """Return the next events of a stream that match."""
-        return await self._call("read_stream_page", self._store.read_stream_page, read)
-
-    async def find_event(self, event_id: str) -> RecordedEvent | None:
-        """Return the event with an id, or None."""
-        return await self._call("find_event", self._store.find_event, event_id)
-
-    async def list_streams(
-        self, category: str | None, after_stream_id: str, limit: int
-    ) -> list[StreamInfo]:
-        """Return the next streams behind an id, in the order of their bytes."""
-        return await self._call(
-            "list_streams", self._store.list_streams, category, after_stream_id, limit
-        )
-
-    async def head(self) -> int:
-        """Return the last position of the log; 0 when it is empty."""
-        return await self._call("head", self._store.head)
-
-    async def read_sealed_page(self, after_position: int, limit: int) -> list[SealedEvent]:
-        """Return the next events of the log with what seals them."""
-        return await self._call(
-            "read_sealed_page", self._store.read_sealed_page, after_position, limit
-        )
-
-    async def read_seal(self) -> LogSeal:
-        """Return which log it is, and where it ends."""
-        return await self._call("read_seal", self._store.read_seal)
-
-    async def check_engine(self) -> list[str]:
-        """Let the store's engine check itself; return what it finds."""
-        return await self._call("check_engine", self._store.check_engine)
-
-    async def try_own(self, name: str) -> bool:
-        """Tell whether this store is the one that owns a name."""
-        return await self._call("try_own", self._store.try_own, name)
-
-    async def statistics(self) -> StoreStatistics:
-        """Return what the store holds, in numbers."""
-        return await self._call("statistics", self._store.statistics)
-
-    async def wait_beyond(self, position: int) -> None:
-        """Return when the log may have events beyond a position."""
-        await self._call("wait_beyond", self._store.wait_beyond, position)
-
-    async def put_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot."""
-        await self._call("put_snapshot", self._store.put_snapshot, snapshot)
-
-    async def get_snapshot(
-        self, stream_id: str, fingerprint: str, until_version: int
-    ) -> Snapshot | None:
-        """Return the newest snapshot that fits, or None."""
-        return await self._call(
-            "get_snapshot", self._store.get_snapshot, stream_id, fingerprint, until_version
-        )
-
-    async def drop_snapshots(self, stream_id: str | None) -> int:
-        """Delete the snapshots of a stream, or all; return how many there were."""
-        return await self._call("drop_snapshots", self._store.drop_snapshots, stream_id)
 
     async def _call(self, verb: str, method: Callable[..., Awaitable[T]], *arguments: object) -> T:
         try:

@@ -23,7 +23,8 @@ from backstory._recorded import RecordedEvent
 from backstory._snapshot import Snapshot
 from backstory._store import EventStore, StreamRead
 from backstory._subscription import LogRead, Page
-from backstory.testing._faulty_store import WRITING, FaultyStore, StoreCall, Verb, unavailable
+from backstory.testing._faulty_store import WRITING, FaultyStore, StoreCall, unavailable
+from backstory.testing._forwarding_store import Verb
 from backstory.testing._simulated_loop import SimulatedTask
 
 T = TypeVar("T")

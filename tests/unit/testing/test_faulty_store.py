@@ -239,11 +239,10 @@ async def test_fault_that_could_never_strike_is_refused(fault: dict[str, Any]) -
 # What our protections are worth, shown with it.
 
 
-@pytest.mark.parametrize("kind", STORES)
 async def test_repeated_append_whose_answer_was_lost_gets_the_first_receipt(
-    tmp_path: Path, kind: str
+    tmp_path: Path, store_name: str
 ) -> None:
-    async with FaultyStore(STORES[kind](tmp_path, None)) as store:
+    async with FaultyStore(STORES[store_name](tmp_path, None)) as store:
         events = noted("a", "b")
         store.lose_answer("commit", times=2)
 
