@@ -41,18 +41,23 @@ async def append_from_tasks(
             writers.start_soon(append_one_by_one, store, f"{category}-{number}", append_count)
 
 
-class _Ours:
-    def __init__(self, store: SQLiteStore, scale: Scale) -> None:
+class Ours:
+    """Each way to append to a store of ours; all that a program pays."""
+
+    def __init__(self, store: EventStore, scale: Scale) -> None:
         self._store = store
         self._scale = scale
 
     async def one(self) -> None:
+        """Append one event after the other."""
         await append_one_by_one(self._store, "meter-one", self._scale.single_count)
 
     async def many(self) -> None:
+        """Append from many tasks at once."""
         await append_from_tasks(self._store, self._scale.append_count_per_task)
 
     async def batch(self) -> None:
+        """Append large batches."""
         for _ in range(self._scale.batch_count):
             await self._store.append("meter-batch", new_events(BATCH_SIZE), expected_version=ANY)
 
@@ -86,7 +91,7 @@ async def measure(bench: Bench) -> list[Result]:
     many_count = TASK_COUNT * scale.append_count_per_task
     batch_count = scale.batch_count * BATCH_SIZE
     async with SQLiteStore(Path(folder, "appends.db")) as store:
-        ours, raw = _Ours(store, scale), _Raw(raw_store, scale)
+        ours, raw = Ours(store, scale), _Raw(raw_store, scale)
         results = [
             await bench.alternate(row, size=size, count=count, ours=one, other=other)
             for row, size, count, one, other in (

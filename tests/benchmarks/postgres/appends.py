@@ -8,36 +8,17 @@ from functools import partial
 from typing import Final
 
 import anyio
-from tests.benchmarks.appends import BATCH_SIZE, TASK_COUNT, append_from_tasks, append_one_by_one
+from tests.benchmarks.appends import BATCH_SIZE, TASK_COUNT, Ours
 from tests.benchmarks.bench import Bench, Scale
-from tests.benchmarks.meter import new_events, parts
+from tests.benchmarks.meter import parts
 from tests.benchmarks.postgres import rows
 from tests.benchmarks.postgres.child import Child, child
 from tests.benchmarks.postgres.database import database, stores
 from tests.benchmarks.postgres.raw import RawStore
 from tests.benchmarks.row import Result
 
-from backstory import ANY
-from backstory.stores.postgres import PostgresStore
-
 GROUP_SIZE: Final = 200
 """The rows of a statement of raw, for the many tasks."""
-
-
-class _Ours:
-    def __init__(self, store: PostgresStore, scale: Scale) -> None:
-        self._store = store
-        self._scale = scale
-
-    async def one(self) -> None:
-        await append_one_by_one(self._store, "meter-one", self._scale.single_count)
-
-    async def many(self) -> None:
-        await append_from_tasks(self._store, self._scale.append_count_per_task)
-
-    async def batch(self) -> None:
-        for _ in range(self._scale.batch_count):
-            await self._store.append("meter-batch", new_events(BATCH_SIZE), expected_version=ANY)
 
 
 class _Raw:
@@ -68,7 +49,7 @@ async def measure(bench: Bench) -> list[Result]:
     many_count = TASK_COUNT * scale.append_count_per_task
     with database(bench) as url:
         async with stores(url) as (store, raw_store):
-            ours, raw = _Ours(store, scale), _Raw(raw_store, scale)
+            ours, raw = Ours(store, scale), _Raw(raw_store, scale)
             results = [
                 await bench.alternate(row, size=size, count=count, ours=one, other=other)
                 for row, size, count, one, other in (
