@@ -1,5 +1,6 @@
 """What readers of the log and subscribers were handed, held against the log."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from backstory._errors import InvalidInputError
@@ -65,12 +66,12 @@ def _judge(
 ) -> None:
     followed, received = feed.followed, feed.received
     bounds = log.between(followed.after_position, followed.until_position)
-    due = list(log.matching(followed.where, bounds))
-    missed = _missed(feed, due, log)
+    due = log.matching(followed.where, bounds)
+    seen_count = _count_seen(feed, due, log)
+    missed = due[seen_count:]
     if followed.backward:
         # The newest may not have been there yet; what is handed out begins below them.
-        due.reverse()
-        due = due[len(missed) :]
+        due = due[:seen_count][::-1]
     for number, (line, item) in enumerate(zip(received, _items(due, log), strict=False), 1):
         if _item(line) != item:
             what = f"event {number} that was handed out is {_item(line)}, the log has {item}"
@@ -84,7 +85,7 @@ def _judge(
         what = f"it ended after {len(received)} events, and {len(due)} were due"
         findings.add(Invariant.STABLE_FEED, what, where=feed.where)
     if feed.is_ended and (followed.backward or not is_short):
-        for place in missed:
+        for place in reversed(missed):
             id = log.events[place].event_id
             if acknowledged_ns.get(id, followed.at_ns) < followed.at_ns:
                 what = f"it left out event {id}, which was acknowledged before it began"
@@ -92,10 +93,10 @@ def _judge(
                 return
 
 
-def _missed(feed: Feed, due: Sequence[int], log: JudgedLog) -> Sequence[int]:
-    """Return the places behind the newest event that was handed out."""
+def _count_seen(feed: Feed, due: Sequence[int], log: JudgedLog) -> int:
+    """Return how many places lie up to the newest event that was handed out."""
     newest = max((line.position for line in feed.received), default=0)
-    return [place for place in reversed(due) if log.events[place].position > newest]
+    return bisect_right(due, newest, key=lambda place: log.events[place].position)
 
 
 def _item(line: Received) -> Item:

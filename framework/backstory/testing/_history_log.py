@@ -30,6 +30,8 @@ class JudgedLog:
         self._positions: list[int] = []
         self._versions: dict[str, int] = {}
         self._index: dict[tuple[str, str], list[int]] = {}
+        self._asked: set[EventFilter] = set()
+        self._matches: dict[EventFilter, list[int]] = {}
 
     @property
     def head(self) -> int:
@@ -69,6 +71,16 @@ class JudgedLog:
             return places
         if len(places) <= _FEW:
             return [place for place in places if where.matches(self.events[place])]
+        if where not in self._asked:
+            self._asked.add(where)
+            return self._matching(where, places)
+        # Programs ask the same again and again, such as for the newest event of a stream.
+        if where not in self._matches:
+            self._matches[where] = self._matching(where, range(len(self.events)))
+        found = self._matches[where]
+        return found[bisect_left(found, places.start) : bisect_left(found, places.stop)]
+
+    def _matching(self, where: EventFilter, places: range) -> list[int]:
         found = {
             place
             for item in where.items
