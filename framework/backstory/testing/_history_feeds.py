@@ -1,7 +1,9 @@
 """What readers of the log and subscribers were handed, held against the log."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from backstory._errors import InvalidInputError
 from backstory.testing._history import Ended, Followed, History, Received
@@ -37,12 +39,13 @@ def judge_feeds(
         findings: Where to say what is wrong.
         acknowledged_ns: When each event was first acknowledged, by its id.
     """
+    acknowledgements = _Acknowledgements(log, acknowledged_ns)
     for history in histories:
         for feed in _feeds_of(history):
             kind = "subscription" if feed.followed.is_live else "read"
             findings.counts[f"{kind}_count"] += 1
             findings.counts["received_count"] += len(feed.received)
-            _judge(feed, log, findings, acknowledged_ns)
+            _judge(feed, log, findings, acknowledgements)
 
 
 def _feeds_of(history: History) -> Iterator[Feed]:
@@ -62,7 +65,7 @@ def _feeds_of(history: History) -> Iterator[Feed]:
 
 
 def _judge(
-    feed: Feed, log: JudgedLog, findings: Findings, acknowledged_ns: Mapping[str, int]
+    feed: Feed, log: JudgedLog, findings: Findings, acknowledgements: "_Acknowledgements"
 ) -> None:
     followed, received = feed.followed, feed.received
     bounds = log.between(followed.after_position, followed.until_position)
@@ -85,12 +88,30 @@ def _judge(
         what = f"it ended after {len(received)} events, and {len(due)} were due"
         findings.add(Invariant.STABLE_FEED, what, where=feed.where)
     if feed.is_ended and (followed.backward or not is_short):
-        for place in reversed(missed):
+        place = acknowledgements.first_before(followed.at_ns, missed)
+        if place is not None:
             id = log.events[place].event_id
-            if acknowledged_ns.get(id, followed.at_ns) < followed.at_ns:
-                what = f"it left out event {id}, which was acknowledged before it began"
-                findings.add(Invariant.STABLE_FEED, what, where=feed.where)
-                return
+            what = f"it left out event {id}, which was acknowledged before it began"
+            findings.add(Invariant.STABLE_FEED, what, where=feed.where)
+
+
+class _Acknowledgements:
+    """When the event at each place was first acknowledged."""
+
+    def __init__(self, log: JudgedLog, acknowledged_ns: Mapping[str, int]) -> None:
+        self._at_ns = [acknowledged_ns.get(event.event_id, math.inf) for event in log.events]
+        # And when the first one from there on was. Events are acknowledged roughly in their order,
+        # so that few have to be looked at to know of all behind a place.
+        self._earliest_ns = [*accumulate(reversed(self._at_ns), min)][::-1]
+
+    def first_before(self, at_ns: int, places: Sequence[int]) -> int | None:
+        """Return the first of some places at which it was before a time, or None."""
+        for place in places:
+            if self._earliest_ns[place] >= at_ns:
+                return None
+            if self._at_ns[place] < at_ns:
+                return place
+        return None
 
 
 def _count_seen(feed: Feed, due: Sequence[int], log: JudgedLog) -> int:
