@@ -38,6 +38,7 @@ from backstory.stores.postgres._query import (
     moment,
     stream_query,
 )
+from backstory.stores.postgres._query import microseconds as microseconds_of
 from backstory.stores.postgres._read import read_page, read_stream_page
 from backstory.stores.postgres._statement import statement
 
@@ -383,6 +384,8 @@ async def test_times_are_exact(postgres_server: PostgresServer, microseconds: in
     sql = f"SELECT (extract(epoch FROM {moment('$1')}) * 1000000)::bigint"  # noqa: S608 - fixed pieces
 
     assert postgres_server.execute(sql, microseconds)[0][0] == microseconds
+    back = f"SELECT {microseconds_of(moment('$1'))}"
+    assert postgres_server.execute(back, microseconds)[0][0] == microseconds
 
 
 def test_no_value_stands_in_a_statement() -> None:
