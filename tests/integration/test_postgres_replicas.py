@@ -40,9 +40,12 @@ def standby(own_postgres_server: OwnPostgresServer) -> Iterator[StandbyServer]:
 
 
 def wait_for_the_standby(primary: OwnPostgresServer) -> None:
-    """Let the primary acknowledge only what the standby has on its disk too."""
+    """Let the primary acknowledge only what the standby has on its disk, and shows."""
+    primary.execute("ALTER SYSTEM SET synchronous_commit = remote_apply")
     primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
     primary.execute("SELECT pg_reload_conf()")
+    while not primary.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"):
+        pass  # the test has a time limit of its own
 
 
 async def append(store: EventStore, *texts: str) -> None:
@@ -52,6 +55,7 @@ async def append(store: EventStore, *texts: str) -> None:
 async def test_standby_is_read_and_followed(
     own_postgres_server: OwnPostgresServer, standby: StandbyServer
 ) -> None:
+    wait_for_the_standby(own_postgres_server)
     async with store_of(own_postgres_server.url()) as primary:
         await append(primary, "a")
         async with (

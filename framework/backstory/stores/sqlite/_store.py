@@ -135,7 +135,6 @@ class SQLiteStore(ConnectedStore):
         self._watch = Watch(
             store=self._name, look=self._look, poll_interval_seconds=self._poll_interval_seconds
         )
-        self._is_damaged = False  # opened to be looked at, whatever is wrong with it
         self._readers: list[Connection] = []
         self._watcher: Connection | None = None
         self._seen_version: int | None = None  # of the file, as the watcher's connection counts
@@ -171,7 +170,6 @@ class SQLiteStore(ConnectedStore):
                 await watcher.aclose()
 
     async def _connect(self, *, is_damaged: bool) -> None:
-        self._is_damaged = is_damaged
         try:
             self._find()
         except OSError as error:
@@ -184,12 +182,12 @@ class SQLiteStore(ConnectedStore):
             # A look that cannot write comes first: a file that is not ours is left as it is.
             self._watcher = await self._connection("ro")
             version = await self._first_look(self._watcher)
-            if not version and not self._is_damaged:
+            if not version and not is_damaged:
                 self._check_no_log()
             if not self._read_only:
                 await self._open_writer()
             await self._watcher.run(self._check_schema)
-            if not self._is_damaged:
+            if not is_damaged:
                 self._incarnation = await self._watcher.run(self._check_head)
         self._watch.open()
 
