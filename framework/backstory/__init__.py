@@ -8,6 +8,7 @@ which one meets them.
 # ruff: noqa: I001, RUF022 - the imports and __all__ are a table of contents, in teaching order
 
 # Facts
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._events import Event, Metadata, RawEvent
 from backstory._upcasting import Upcaster
 from backstory._recorded import NewEvent, RecordedEvent
@@ -48,10 +49,8 @@ from backstory._store import (
     SealedEvent,
     StoreCapabilities,
     StreamInfo,
-    StreamRead,
 )
 from backstory._migration import SchemaMigration
-from backstory._subscription import LogRead, Page
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
 from backstory._snapshot import Checkpoint, Snapshot

@@ -31,6 +31,7 @@ from backstory._filter import EVERY_EVENT, EventFilter, FilterItem
 from backstory._fold import failure, wanted
 from backstory._keeper import Keeper
 from backstory._logging import POSITION, PROJECTION, REASON, STREAM_ID, log
+from backstory._pages import PAGE_EVENT_COUNT, LogRead, Page, ReadAhead
 from backstory._parking import (
     ParkedEvent,
     Trial,
@@ -44,11 +45,9 @@ from backstory._progress import Note
 from backstory._projection import OnFailure, Projection
 from backstory._reason import reason_of
 from backstory._recorded import RecordedEvent
-from backstory._subscription import LogRead, Page
 
 P = TypeVar("P", bound=Projection)
 
-_PAGE_EVENT_COUNT: Final = 1_000
 _KEEP_EVERY: Final = 10_000
 """Positions between two checkpoints of a read model in memory, folded and passed over alike: after
 a restart, a projection of rare events does not read a long log again."""
@@ -89,6 +88,7 @@ class Pass(Generic[P]):
         """Whether the last step has found nothing more."""
         self._store = keeper.store
         self._name = keeper.name
+        self._pages = ReadAhead(self._store.read_page, is_on=self._store.capabilities.reads_ahead)
         self._where = wanted(keeper.projection)
         self._clock = clock
         self._chance = chance
@@ -234,12 +234,16 @@ class Pass(Generic[P]):
             return await self._read(after, until, self._where)
         if after < self._steps_until:
             return await self._read(after, self._steps_until, self._where, limit=1)
-        return await self._read(after, None, self._where)
+        read = LogRead(after, None, self._where, False, PAGE_EVENT_COUNT)
+        page = await self._pages.read(read)
+        if not page.is_last:
+            await self._pages.begin(read.behind(page))
+        return page
 
     async def _read(
-        self, after: int, until: int | None, where: EventFilter, limit: int = _PAGE_EVENT_COUNT
+        self, after: int, until: int | None, where: EventFilter, limit: int = PAGE_EVENT_COUNT
     ) -> Page:
-        return await self._store.read_page(LogRead(after, until, where, False, limit))
+        return await self._pages.read(LogRead(after, until, where, False, limit))
 
     def is_parked(self, recorded: RecordedEvent) -> bool:
         """Tell whether an event waits, or is to wait behind another of its stream."""
@@ -409,6 +413,10 @@ class Pass(Generic[P]):
         await self._keep_noted(parked_note(self._name, parked))
         self.parked[parked.stream_id] = parked
         return False
+
+    def drop(self) -> None:
+        """Let go of what is read ahead."""
+        self._pages.drop()
 
     async def end(self) -> None:
         """Keep what was folded, and note that the pass came to its end.

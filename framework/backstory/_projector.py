@@ -49,6 +49,7 @@ from backstory._keeper import Keeper, MemoryKeeper, TableKeeper
 from backstory._limits import PROJECTION_NAME_BYTES_MAX
 from backstory._logging import FIELD, POSITION, PROJECTION, REASON, log
 from backstory._orders import Order, OrderKind, done_note, load_orders
+from backstory._pages import LogRead
 from backstory._parking import ParkedEvent, load_parked, parked_note, trial_note, unparked_note
 from backstory._pass import Pass
 from backstory._progress import Note
@@ -63,7 +64,6 @@ from backstory._registry import (
     tell,
 )
 from backstory._store import EventStore
-from backstory._subscription import LogRead
 from backstory._table_projection import TableProjection, bind
 
 P = TypeVar("P", bound=Projection)
@@ -191,6 +191,8 @@ class Projector(Generic[P]):
             self._fail(self._failure(error))
             raise
         finally:
+            for one in self._passes():
+                one.drop()
             if self.state not in ENDS:  # cancelled: those who wait for it are told
                 self._move(ProjectorState.STOPPED)
         if self._is_owner:
@@ -537,13 +539,15 @@ class Projector(Generic[P]):
     # The end.
 
     async def _end(self) -> None:
-        for one in (self._serving, self._building):
-            if one is not None:
-                try:
-                    await one.end()
-                except StoreError as error:
-                    keys = {PROJECTION: self._name, REASON: str(error)}
-                    log.warning("checkpoint.ignored", **keys)
+        for one in self._passes():
+            try:
+                await one.end()
+            except StoreError as error:
+                keys = {PROJECTION: self._name, REASON: str(error)}
+                log.warning("checkpoint.ignored", **keys)
+
+    def _passes(self) -> list[Pass[P]]:
+        return [one for one in (self._serving, self._building) if one is not None]
 
     def _failure(self, error: Exception) -> ProjectionFailedError:
         failed = ProjectionFailedError(

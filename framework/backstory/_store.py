@@ -42,34 +42,15 @@ from backstory._limits import (
     shorten,
 )
 from backstory._migration import SchemaMigration, refuse_roles
+from backstory._pages import PAGE_EVENT_COUNT, LogRead, Page, StreamRead, read_pages
 from backstory._progress import NOTE_BYTES_MAX, Note, Progress, SQLValue, TableRows
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._subscription import LogRead, Page, Subscription
+from backstory._subscription import Subscription
 from backstory._versions import ANY, ExpectedVersion, check_expected_version
 
-_PAGE_EVENT_COUNT: Final = 1_000
 _NOTE_NAME_BYTES_MAX: Final = 1_024
-
-
-class StreamRead(Struct, frozen=True):
-    """One page of a stream that is asked for."""
-
-    stream_id: str
-    """The stream."""
-    after_version: int
-    """Exclusive lower bound."""
-    until_version: int | None
-    """Inclusive upper bound; None for the stream's end."""
-    until_position: int | None
-    """Inclusive upper bound on positions; None for no bound."""
-    where: EventFilter
-    """What is wanted."""
-    backward: bool
-    """Whether the newest comes first."""
-    limit: int
-    """At most so many events."""
 
 
 class StreamInfo(Struct, frozen=True):
@@ -127,6 +108,9 @@ class StoreCapabilities(Struct, frozen=True, kw_only=True):
     """Whether several processes may use it at a time."""
     has_tables: bool
     """Whether read models may have tables in it."""
+    reads_ahead: bool = False
+    """Whether long reads ask for the next page while they handle one: worth it where a server makes
+    the pages."""
 
 
 class EventStore(ABC):
@@ -278,27 +262,13 @@ class EventStore(ABC):
         check_integer("after_version", after_version, least=0)
         check_filter(where)
         check_bounds(until_version=until_version, until_position=until_position, limit=limit)
-        while limit is None or limit > 0:
-            page = await self.read_stream_page(
-                StreamRead(
-                    stream_id,
-                    after_version,
-                    until_version,
-                    until_position,
-                    where,
-                    backward,
-                    _PAGE_EVENT_COUNT if limit is None else min(limit, _PAGE_EVENT_COUNT),
-                )
-            )
-            if page.events:
-                yield page.events
-            if page.is_last:
-                return
-            limit = None if limit is None else limit - len(page.events)
-            if backward:
-                until_version = page.events[-1].version - 1
-            else:
-                after_version = page.reached
+        read = StreamRead(
+            stream_id, after_version, until_version, until_position, where, backward, 0
+        )
+        reads_ahead = self.capabilities.reads_ahead
+        pages = read_pages(self.read_stream_page, read, limit=limit, reads_ahead=reads_ahead)
+        async for events in pages:
+            yield events
 
     async def read_log(
         self,
@@ -355,20 +325,11 @@ class EventStore(ABC):
         check_integer("after_position", after_position, least=0)
         check_filter(where)
         check_bounds(until_position=until_position, limit=limit)
-        while limit is None or limit > 0:
-            count = _PAGE_EVENT_COUNT if limit is None else min(limit, _PAGE_EVENT_COUNT)
-            page = await self.read_page(
-                LogRead(after_position, until_position, where, backward, count)
-            )
-            if page.events:
-                yield page.events
-            if page.is_last:
-                return
-            limit = None if limit is None else limit - len(page.events)
-            if backward:
-                until_position = page.events[-1].position - 1
-            else:
-                after_position = page.reached
+        read = LogRead(after_position, until_position, where, backward, 0)
+        reads_ahead = self.capabilities.reads_ahead
+        pages = read_pages(self.read_page, read, limit=limit, reads_ahead=reads_ahead)
+        async for events in pages:
+            yield events
 
     async def read_log_page(
         self,
@@ -410,7 +371,7 @@ class EventStore(ABC):
             check_integer("cursor", cursor, least=0)
             read = _from_cursor(read, cursor)
         while offset > 0:
-            left_out = await self.read_page(replace(read, limit=min(offset, _PAGE_EVENT_COUNT)))
+            left_out = await self.read_page(replace(read, limit=min(offset, PAGE_EVENT_COUNT)))
             if not left_out.events:
                 return EventPage([], None)
             offset -= len(left_out.events)
@@ -489,7 +450,7 @@ class EventStore(ABC):
         if category is not None:
             check_category(category)
         after = ""
-        while streams := await self.list_streams(category, after, _PAGE_EVENT_COUNT):
+        while streams := await self.list_streams(category, after, PAGE_EVENT_COUNT):
             for stream in streams:
                 yield stream
             after = streams[-1].stream_id
@@ -641,7 +602,7 @@ class EventStore(ABC):
         check_text("space", space, _NOTE_NAME_BYTES_MAX)
         notes: list[Note] = []
         after = ""
-        while more := await self.list_notes(space, after, _PAGE_EVENT_COUNT):
+        while more := await self.list_notes(space, after, PAGE_EVENT_COUNT):
             notes += more
             after = more[-1].key
         return notes

@@ -26,37 +26,10 @@ from enum import Enum
 from typing import Final, Protocol, Self
 
 import anyio
-from msgspec import Struct
 
 from backstory._filter import EventFilter
+from backstory._pages import PAGE_EVENT_COUNT, LogRead, Page
 from backstory._recorded import RecordedEvent
-
-
-class Page(Struct, frozen=True):
-    """Events in the order asked for, and how far they were looked for."""
-
-    events: list[RecordedEvent]
-    """The events; empty when none matched."""
-    reached: int
-    """The position (of a stream: the version) up to which everything that matches is in `events` or
-    in the pages before; forward reads only."""
-    is_last: bool
-    """Whether nothing further matched when the page was read."""
-
-
-class LogRead(Struct, frozen=True):
-    """One page of the log that is asked for."""
-
-    after_position: int
-    """Exclusive lower bound."""
-    until_position: int | None
-    """Inclusive upper bound; None for the head."""
-    where: EventFilter
-    """What is wanted."""
-    backward: bool
-    """Whether the newest comes first."""
-    limit: int
-    """At most so many events."""
 
 
 class Log(Protocol):
@@ -104,9 +77,6 @@ TRANSITIONS: Final[Mapping[tuple[SubscriptionState, Cause], SubscriptionState]] 
     (SubscriptionState.LIVE, Cause.STOP): SubscriptionState.STOPPED,
 }
 """What a state becomes because of what; all else changes nothing, and a stopped one stays so."""
-
-
-_PAGE_EVENT_COUNT = 1_000
 
 
 class Subscription:
@@ -196,7 +166,7 @@ class Subscription:
             until_position=None,
             where=self._where,
             backward=False,
-            limit=_PAGE_EVENT_COUNT,
+            limit=PAGE_EVENT_COUNT,
         )
 
     async def _wait_live(self) -> None:

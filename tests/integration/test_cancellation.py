@@ -299,6 +299,24 @@ async def test_cancelled_operation_can_be_made_again(
     assert (await store.append("task-1", noted("a"), expected_version=1)).last_version == 2
 
 
+@pytest.mark.fault(28, "T31", without="the return of a reader whose caller is gone")
+async def test_cancelled_long_read_leaves_nothing_behind(store: EventStore, step: Step) -> None:
+    count = 3 * 1_000
+    for _ in range(count // 500):
+        await store.append("task-1", [new_event() for _ in range(500)], expected_version=ANY)
+    watched = Watched()
+
+    for at in range(1, WAITS_MAX):
+        is_cancelled = await step(lambda: drain(store.read_log()), at)
+        if not is_cancelled:
+            break
+    else:
+        pytest.fail("it never ended undisturbed")
+
+    await watched.check()
+    assert len(await drain(store.read_log())) == count
+
+
 @pytest.mark.fault(28, "T31", without="the look for what a key has recorded")
 async def test_cancelled_command_takes_effect_once_or_not(store: EventStore, step: Step) -> None:
     repository = Repository(store)

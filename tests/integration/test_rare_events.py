@@ -12,8 +12,8 @@ from tests.conftest import DEADLINE_SECONDS, Counted, Noted, new_event
 from tests.faults.account import faults
 
 from backstory import ANY, Backstory, EventStore, Projection, TableProjection, on
+from backstory._pages import LogRead, Page
 from backstory._pass import _KEEP_EVERY  # pyright: ignore[reportPrivateUsage]  # the promised interval
-from backstory._subscription import LogRead, Page
 from backstory.testing import FaultyStore
 
 pytestmark = pytest.mark.anyio

@@ -7,14 +7,12 @@ last two. So a large hole costs few reads, and memory is that of one page.
 """
 
 from collections.abc import AsyncIterator
-from typing import Final
 
 from msgspec import Struct
 
 from backstory._errors import CorruptLogError
+from backstory._pages import PAGE_EVENT_COUNT
 from backstory._store import EventStore, SealedEvent
-
-_PAGE_EVENT_COUNT: Final = 1_000
 
 
 class UnreadableEvents(Struct, frozen=True):
@@ -39,7 +37,7 @@ async def read_sealed_log(
         Events with what seals them, and what lies between them and cannot be read. Where the store
         is damaged they may come in any order.
     """
-    after, count = after_position, _PAGE_EVENT_COUNT
+    after, count = after_position, PAGE_EVENT_COUNT
     while after < until_position:
         try:
             page = await store.read_sealed_page(after, count)
@@ -59,7 +57,7 @@ async def read_sealed_log(
             return
         # A damaged position may not lead back.
         after = max(after + 1, within[-1].recorded.position)
-        count = min(2 * count, _PAGE_EVENT_COUNT)
+        count = min(2 * count, PAGE_EVENT_COUNT)
 
 
 def _trusted(page: list[SealedEvent], after: int) -> list[SealedEvent]:

@@ -24,19 +24,12 @@ from backstory._errors import StoreClosedError
 from backstory._filter import EVERY_EVENT
 from backstory._ids import split_stream_id
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._progress import Note, Progress, SQLValue, TableRows, check_moved
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._store import (
-    EventStore,
-    LogSeal,
-    SealedEvent,
-    StoreCapabilities,
-    StreamInfo,
-    StreamRead,
-)
-from backstory._subscription import LogRead, Page
+from backstory._store import EventStore, LogSeal, SealedEvent, StoreCapabilities, StreamInfo
 from backstory._tables import Tables
 
 __all__ = ["InMemoryStore"]

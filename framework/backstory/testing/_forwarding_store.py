@@ -10,12 +10,12 @@ from typing import Literal, TypeVar
 
 from backstory._commit import Batch, Receipt
 from backstory._migration import SchemaMigration
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._store import EventStore, LogSeal, SealedEvent, StreamInfo, StreamRead
-from backstory._subscription import LogRead, Page
+from backstory._store import EventStore, LogSeal, SealedEvent, StreamInfo
 
 T = TypeVar("T")
 

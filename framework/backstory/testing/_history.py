@@ -36,9 +36,9 @@ from backstory._errors import (
     StoreUnavailableError,
 )
 from backstory._filter import EventFilter
+from backstory._pages import LogRead
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint
-from backstory._subscription import LogRead
 from backstory._versions import ExpectedVersion
 
 

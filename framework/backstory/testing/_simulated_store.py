@@ -18,11 +18,11 @@ from msgspec import Struct
 from backstory._commit import Batch, Receipt, StreamAppend
 from backstory._errors import InvalidInputError
 from backstory._limits import check_integer, shorten
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._progress import Progress
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Snapshot
-from backstory._store import EventStore, StreamRead
-from backstory._subscription import LogRead, Page
+from backstory._store import EventStore
 from backstory.testing._faulty_store import WRITING, FaultyStore, StoreCall, unavailable
 from backstory.testing._forwarding_store import Verb
 from backstory.testing._simulated_loop import SimulatedTask

@@ -29,8 +29,7 @@ from msgspec.structs import replace
 
 from backstory._clock import to_microseconds
 from backstory._filter import EventFilter, FilterItem
-from backstory._store import StreamRead
-from backstory._subscription import LogRead
+from backstory._pages import LogRead, StreamRead
 
 PAGE_BYTES_MAX: Final = 4_000_000
 """A page ends with the event that brings its data and metadata to so many bytes."""

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from backstory._commit import EMPTY_LOG, AppendCondition, LogHead, StreamHead
 from backstory._errors import CorruptLogError
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._recorded import RecordedEvent
-from backstory._store import LogSeal, StreamInfo, StreamRead
-from backstory._subscription import LogRead, Page
+from backstory._store import LogSeal, StreamInfo
 from backstory.stores.postgres._database import Db
 from backstory.stores.postgres._query import PAGE_BYTES_MAX, log_query, stream_query
 from backstory.stores.postgres._statement import statement

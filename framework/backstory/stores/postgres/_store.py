@@ -20,18 +20,12 @@ from backstory._errors import (
 )
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._migration import SchemaMigration
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._store import (
-    LogSeal,
-    SealedEvent,
-    StoreCapabilities,
-    StreamInfo,
-    StreamRead,
-)
-from backstory._subscription import LogRead, Page
+from backstory._store import LogSeal, SealedEvent, StoreCapabilities, StreamInfo
 from backstory._watch import Watch
 from backstory.stores.postgres._database import (
     Database,
@@ -150,7 +144,7 @@ class PostgresStore(ConnectedStore):
             )
         _check_schema(schema, indexes)
         self.capabilities = StoreCapabilities(
-            durability=durability, is_multi_process=True, has_tables=True
+            durability=durability, is_multi_process=True, has_tables=True, reads_ahead=True
         )
         self._settings = Settings(
             dsn=dsn,

@@ -22,8 +22,7 @@ from msgspec import Struct
 
 from backstory._filter import EventFilter, FilterItem
 from backstory._limits import INTEGER_MAX
-from backstory._store import StreamRead
-from backstory._subscription import LogRead
+from backstory._pages import LogRead, StreamRead
 
 _MERGED_MAX: Final = 8
 """Merging more reads than this costs more than passing over the events that do not match."""

@@ -8,9 +8,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from backstory._commit import LogHead
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._recorded import RecordedEvent
-from backstory._store import LogSeal, StreamRead
-from backstory._subscription import LogRead, Page
+from backstory._store import LogSeal
 from backstory.stores.sqlite._connection import DamagedRowError
 from backstory.stores.sqlite._migrate import schema_version
 from backstory.stores.sqlite._query import Query, log_query, stream_query

@@ -26,18 +26,12 @@ from backstory._errors import ConfigurationError, StoreUnavailableError
 from backstory._limits import PROJECTION_NAME_BYTES_MAX, check_text
 from backstory._logging import POSITION, REASON, log
 from backstory._migration import SchemaMigration, refuse_roles
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import SNAPSHOT_COUNT_MAX, Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
-from backstory._store import (
-    LogSeal,
-    SealedEvent,
-    StoreCapabilities,
-    StreamInfo,
-    StreamRead,
-)
-from backstory._subscription import LogRead, Page
+from backstory._store import LogSeal, SealedEvent, StoreCapabilities, StreamInfo
 from backstory._tables import query_tables
 from backstory._watch import Watch
 from backstory.stores.sqlite._connection import Connection, translated

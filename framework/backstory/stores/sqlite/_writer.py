@@ -43,8 +43,8 @@ from backstory._completion import complete
 from backstory._errors import BackstoryError, StoreClosedError, StoreUnavailableError
 from backstory._group_commit import BUGS, Answer, GroupCommit
 from backstory._logging import REASON, log
+from backstory._pages import LogRead
 from backstory._recorded import RecordedEvent
-from backstory._subscription import LogRead
 from backstory.stores.sqlite._connection import Connection, translated
 from backstory.stores.sqlite._query import log_query
 from backstory.stores.sqlite._statement import statement
