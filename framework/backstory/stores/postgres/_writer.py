@@ -5,14 +5,16 @@ first takes the one lock of the log, then gives positions behind the last event,
 the lock until the transaction has ended. So positions become visible in their order, without gaps,
 and a reader who has seen one has seen all before it. No transaction id plays a part.
 
-The short way. The writer remembers where the streams end that it has written to. A group that is
-judged on that alone, and holds nothing refused and no condition, is one statement: one round trip,
-and the lock is held by nobody who could fall asleep with it. What others have appended meanwhile
-the database finds, by the version rule, the rule of event ids, and the hashes: then nothing was
-written, and the long way is gone.
+The short way. The writer remembers where the streams end that it has written to. A group without a
+condition is judged on that alone, and is one statement: one round trip, and the lock is held by
+nobody who could fall asleep with it. What others have appended meanwhile the database finds, by the
+version rule, the rule of event ids, and the hashes: then nothing was written, and the group is
+judged once more, on ends that are read anew. What expects a version that its stream has passed is
+refused there and then, since versions only rise; unless its events are recorded, for then it is a
+repetition.
 
-The long way. In a transaction that has taken the turn first, the ends of the streams, the known
-events and the matches of conditions are read, the group is judged on these, and written.
+The long way, for all else. In a transaction that has taken the turn first, the ends of the streams,
+the known events and the matches of conditions are read, the group is judged on these, and written.
 
 Errors. The database says of almost every failure that nothing happened. Where the connection is
 lost in the middle, nobody can say; so the group is written again, the long way, on another
@@ -21,7 +23,7 @@ connection that still runs comes too late: the ids, or the versions, are taken. 
 succeeds within the time limit are the callers told that the outcome is unknown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -40,15 +42,17 @@ from backstory._commit import (
     StreamHead,
     settle,
 )
-from backstory._errors import StoreUnavailableError
+from backstory._errors import StoreUnavailableError, VersionConflictError
 from backstory._group_commit import Answer, GroupCommit
 from backstory._recorded import RecordedEvent
-from backstory._versions import ExpectedVersion
+from backstory._versions import ExpectedVersion, is_passed
 from backstory.stores.postgres._database import Database, Db, Doubt, close, is_spoilt, make_durable
 from backstory.stores.postgres._read import find_events, match, read_log_head, read_stream_heads
 from backstory.stores.postgres._statement import statement
 
 _HEAD_COUNT_MAX: Final = 10_000
+_SHORT_ATTEMPT_COUNT: Final = 2
+"""So often a group goes the short way; the second time on ends that are read anew."""
 _BELATED: Final = ("BS001", asyncpg.UniqueViolationError.sqlstate)
 """What the database says where others were faster."""
 _OF_THE_STATEMENT: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
@@ -159,24 +163,27 @@ class Writer:
     # The short way.
 
     async def _write_shortly(self, db: Db, group: "_Group") -> bool:
-        """Tell whether a group could be written on what is remembered."""
-        if any(batch.condition is not None for batch in group.batches):
+        """Tell whether a group could be written without holding the turn over a round trip."""
+        if group.conditions:
             return False
         await self._look_up_heads(db, group)
-        settlement = group.settle(self._heads, {}, {}, self._log, self._durability)
-        if any(isinstance(answer, Exception) for answer in settlement.answers):
-            return False
-        try:
-            end = await self._insert(db, group, settlement)
-        except asyncpg.PostgresError as error:
-            if error.sqlstate not in _BELATED:
-                raise
-            group.is_sent = False  # it was refused whole
-            for stream_id in group.stream_ids:
-                self._heads.pop(stream_id, None)
-            return False
-        self._is_written(settlement, end)
-        return True
+        for _ in range(_SHORT_ATTEMPT_COUNT):
+            settlement = group.settle(self._heads, {}, {}, self._log, self._durability)
+            if not await self._is_final(db, group):
+                return False
+            try:
+                end = await self._insert(db, group, settlement)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in _BELATED:
+                    raise
+                group.is_sent = False  # it was refused whole
+                for stream_id in group.stream_ids:
+                    self._heads.pop(stream_id, None)
+                self._remember(await read_stream_heads(db, self._schema, group.stream_ids))
+            else:
+                self._is_written(settlement, end)
+                return True
+        return False
 
     async def _look_up_heads(self, db: Db, group: "_Group") -> None:
         """Read the ends of streams that are not remembered, but for those that must be new."""
@@ -189,6 +196,18 @@ class Writer:
         if unknown:
             self._remember(await read_stream_heads(db, self._schema, unknown))
 
+    async def _is_final(self, db: Db, group: "_Group") -> bool:
+        """Tell whether what is refused would be refused in the turn too.
+
+        A version that a stream has passed stays passed. What is refused for that may still be a
+        repetition: then its events are recorded.
+        """
+        if not (refused := group.refused):
+            return True
+        if not all(_is_lasting(error) for _, error in refused):
+            return False
+        return not await find_events(db, self._schema, _event_ids(batch for batch, _ in refused))
+
     # The long way.
 
     async def _write_at_length(self, db: Db, group: "_Group") -> None:
@@ -196,24 +215,24 @@ class Writer:
             await db.execute(statement("take_turn", self._schema))
             self._log = await read_log_head(db, self._schema)
             heads = await read_stream_heads(db, self._schema, group.stream_ids)
-            known = await find_events(db, self._schema, group.event_ids)
+            known = await find_events(db, self._schema, _event_ids(group.batches))
             matches = {
                 condition: found
                 for condition in group.conditions
                 if (found := await match(db, self._schema, condition)) is not None
             }
             settlement = group.settle(heads, known, matches, self._log, self._durability)
-            end = self._log
-            if settlement.events:
-                end = await self._insert(db, group, settlement)
-            elif known:
+            end = await self._insert(db, group, settlement)
+            if known and not settlement.events:
                 # Repetitions: what is repeated may be committed and not be synced, or not have
                 # reached a replica yet. A record of our own makes COMMIT wait for all before it.
                 await db.execute(statement("wait_durable", self._schema))
         self._is_written(settlement, end)
 
     async def _insert(self, db: Db, group: "_Group", settlement: Settlement) -> LogHead:
-        """Insert what was judged; return where the log ends then."""
+        """Insert what was judged, if anything is to be; return where the log ends then."""
+        if not settlement.events:
+            return self._log
         group.is_sent = True
         columns = _columns(settlement.events, group.heads)
         base, digest = await db.fetchrow(
@@ -256,9 +275,13 @@ class _Group:
         self.answers: list[Answer | Exception] = []
 
     @property
-    def event_ids(self) -> list[str]:
-        """The ids of all its events."""
-        return [event.event_id for b in self.batches for p in b.appends for event in p.events]
+    def refused(self) -> list[tuple[Batch, Exception]]:
+        """The batches that were refused when it was judged, and why."""
+        return [
+            (batch, answer)
+            for batch, answer in zip(self.batches, self.answers, strict=True)
+            if isinstance(answer, Exception)
+        ]
 
     @property
     def conditions(self) -> set[AppendCondition]:
@@ -286,6 +309,16 @@ class _Group:
         )
         self.answers = settlement.answers
         return settlement
+
+
+def _event_ids(batches: Iterable[Batch]) -> list[str]:
+    return [event.event_id for b in batches for part in b.appends for event in part.events]
+
+
+def _is_lasting(error: Exception) -> bool:
+    return isinstance(error, VersionConflictError) and is_passed(
+        error.expected_version, error.actual_version
+    )
 
 
 def _columns(

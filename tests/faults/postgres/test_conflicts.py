@@ -1,0 +1,102 @@
+"""A version that a stream has passed stays passed: to say so takes no turn, and holds up nobody."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+from tests.conftest import DEADLINE_SECONDS, noted, texts_of
+from tests.faults.account import faults
+from tests.faults.postgres.opened import check_dense, held_turn, store_on
+from tests.servers.proxy import Proxy
+
+from backstory import ANY, NO_STREAM, EventStore, VersionConflictError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def other(postgres_url: str) -> AsyncIterator[EventStore]:
+    """Yield a store of another process, as far as anybody can tell."""
+    async with store_on(postgres_url) as store:
+        yield store
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """Yield a proxy in front of a database of the test's own."""
+    async with Proxy(postgres_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(other: EventStore, proxy: Proxy) -> AsyncIterator[EventStore]:  # noqa: ARG001 - it has made the schema
+    """Yield a store behind the proxy, which knows of a stream at version 1."""
+    async with store_on(proxy.url, listen=False) as store:
+        await store.append("note-1", noted("a"), expected_version=0)
+        yield store
+
+
+@pytest.mark.fault(10, 11, store="postgres", without="the refusal without the turn")
+@pytest.mark.parametrize("expected", [0, NO_STREAM, 1])
+async def test_conflict_is_told_while_somebody_holds_the_turn(
+    postgres_url: str, store: EventStore, expected: Any
+) -> None:
+    await store.append("note-1", noted("b"), expected_version=1)
+
+    async with held_turn(postgres_url):
+        faults.count()
+        with anyio.fail_after(DEADLINE_SECONDS), pytest.raises(VersionConflictError) as told:
+            await store.append("note-1", noted("x"), expected_version=expected)
+
+    assert told.value.actual_version == 2
+    assert texts_of(await check_dense(store)) == ["a", "b"]
+
+
+@pytest.mark.fault(10, store="postgres", without="the second attempt on what is read anew")
+@pytest.mark.parametrize(
+    ("stream_id", "expected"), [("note-1", 1), ("note-1", ANY), ("note-2", NO_STREAM)]
+)
+async def test_group_that_met_other_writers_holds_the_turn_no_longer_than_others(
+    proxy: Proxy, store: EventStore, other: EventStore, stream_id: str, expected: Any
+) -> None:
+    await other.append(stream_id, noted("b"), expected_version=ANY)
+    faults.count()
+    proxy.cut_before(b"take_turn")  # with which the long way begins
+
+    if expected is ANY:
+        await store.append(stream_id, noted("c"), expected_version=ANY)
+    else:
+        with pytest.raises(VersionConflictError):
+            await store.append(stream_id, noted("c"), expected_version=expected)
+
+    assert not proxy.injected
+    await check_dense(other)
+
+
+@pytest.mark.fault(10, store="postgres", without="the look in the turn at what is ahead")
+async def test_version_ahead_of_what_is_remembered_is_looked_for(
+    store: EventStore, other: EventStore
+) -> None:
+    for version in range(1, 9):
+        await other.append("note-1", noted("b"), expected_version=version)
+    faults.count()
+
+    receipt = await store.append("note-1", noted("c"), expected_version=9)
+
+    assert receipt.last_version == 10
+    await check_dense(other)
+
+
+@pytest.mark.fault(10, 14, store="postgres", without="the look for the ids of what is refused")
+async def test_repetition_of_what_others_have_passed_is_answered(
+    store: EventStore, other: EventStore
+) -> None:
+    events = noted("b")
+    receipt = await store.append("note-1", events, expected_version=1)
+    await other.append("note-1", noted("c"), expected_version=2)
+    faults.count()
+
+    for repeating in (store, other):
+        assert await repeating.append("note-1", events, expected_version=1) == receipt
+    await check_dense(other)
