@@ -12,11 +12,19 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from backstory._arguments import (
+    check_appends,
+    check_bounds,
+    check_condition,
+    check_filter,
+    check_notes,
+    check_space,
+)
 from backstory._causality import causes_of, effects_of, find_cause
 from backstory._commit import (
     AppendCondition,
@@ -26,12 +34,9 @@ from backstory._commit import (
     Receipt,
     StreamAppend,
 )
-from backstory._errors import InvalidInputError
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._ids import check_stream_id, parse_event_id
 from backstory._limits import (
-    APPEND_BYTES_MAX,
-    APPEND_EVENT_COUNT_MAX,
     INTEGER_MAX,
     METADATA_ID_BYTES_MAX,
     PAGE_EVENT_COUNT_MAX,
@@ -39,18 +44,15 @@ from backstory._limits import (
     check_category,
     check_integer,
     check_text,
-    shorten,
 )
 from backstory._migration import SchemaMigration, refuse_roles
 from backstory._pages import PAGE_EVENT_COUNT, LogRead, Page, StreamRead, read_pages
-from backstory._progress import NOTE_BYTES_MAX, Note, Progress, SQLValue, TableRows
+from backstory._progress import Note, Progress, SQLValue, TableRows
 from backstory._recorded import NewEvent, RecordedEvent
 from backstory._snapshot import Checkpoint, Snapshot
 from backstory._statistics import StoreStatistics
 from backstory._subscription import Subscription
-from backstory._versions import ANY, ExpectedVersion, check_expected_version
-
-_NOTE_NAME_BYTES_MAX: Final = 1_024
+from backstory._versions import ExpectedVersion
 
 
 class StreamInfo(Struct, frozen=True):
@@ -599,7 +601,7 @@ class EventStore(ABC):
             StoreUnavailableError: The store did not answer.
             StoreClosedError: The store is not open.
         """
-        check_text("space", space, _NOTE_NAME_BYTES_MAX)
+        check_space(space)
         notes: list[Note] = []
         after = ""
         while more := await self.list_notes(space, after, PAGE_EVENT_COUNT):
@@ -812,27 +814,6 @@ class EventStore(ABC):
         await self.aclose()
 
 
-def check_bounds(
-    *,
-    until_version: int | None = None,
-    until_position: int | None = None,
-    limit: int | None = None,
-) -> None:
-    """Refuse bounds that are no versions, positions or counts.
-
-    Raises:
-        InvalidInputError: One is not.
-    """
-    bounds = (
-        ("until_version", until_version),
-        ("until_position", until_position),
-        ("limit", limit),
-    )
-    for argument, value in bounds:
-        if value is not None:
-            check_integer(argument, value, least=0)
-
-
 def _cursor(events: Sequence[RecordedEvent], *, backward: bool) -> int:
     return events[-1].position - 1 if backward else events[-1].position
 
@@ -842,73 +823,3 @@ def _from_cursor(read: LogRead, cursor: int) -> LogRead:
         return replace(read, after_position=max(cursor, read.after_position))
     until = INTEGER_MAX if read.until_position is None else read.until_position
     return replace(read, until_position=min(cursor, until))
-
-
-def check_notes(notes: Sequence[Note]) -> None:
-    """Refuse notes outside the limits.
-
-    Raises:
-        InvalidInputError: A space, a key or a value is.
-    """
-    for note in notes:
-        check_text("space", note.space, _NOTE_NAME_BYTES_MAX)
-        check_text("key", note.key, _NOTE_NAME_BYTES_MAX)
-        if (size := len(note.value_json or b"")) > NOTE_BYTES_MAX:
-            reason = f"has {size:,} bytes, at most {NOTE_BYTES_MAX:,} are allowed"
-            raise InvalidInputError(argument="note", found=shorten(note.key), reason=reason)
-
-
-def check_filter(where: EventFilter) -> None:
-    """Refuse what is no filter.
-
-    Raises:
-        InvalidInputError: It is not a filter.
-    """
-    if not isinstance(cast("object", where), EventFilter):
-        reason = "must be a filter; make one with where(…)"
-        raise InvalidInputError(argument="where", found=shorten(where), reason=reason)
-
-
-def check_condition(condition: AppendCondition | None) -> None:
-    """Refuse what is no condition of an append.
-
-    Raises:
-        InvalidInputError: It is neither a condition nor None.
-    """
-    if condition is None:
-        return
-    if not isinstance(cast("object", condition), AppendCondition):
-        reason = "must be an AppendCondition(where, after_position)"
-        raise InvalidInputError(argument="condition", found=shorten(condition), reason=reason)
-    check_filter(condition.where)
-    check_integer("after_position", condition.after_position, least=0)
-
-
-def check_appends(appends: Sequence[StreamAppend]) -> None:
-    """Refuse an append that is empty or outside the limits.
-
-    Raises:
-        InvalidInputError: It is.
-    """
-    if not appends:
-        raise InvalidInputError(argument="append", found="of no stream", reason="name at least one")
-    count = size = 0
-    for part in appends:
-        check_stream_id(part.stream_id)
-        if part.expected_version is not ANY:
-            check_expected_version(part.expected_version)
-        if not part.events:
-            found, reason = f"to {part.stream_id!r}", "holds no event; append at least one"
-            raise InvalidInputError(argument="append", found=found, reason=reason)
-        for event in part.events:
-            if not isinstance(event, NewEvent):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
-                reason = "is no NewEvent; make one with NewEvent.of(event, event_id=…)"
-                raise InvalidInputError(argument="event", found=shorten(event), reason=reason)
-            count += 1
-            size += len(event.data_json) + len(event.metadata_json)
-    if count > APPEND_EVENT_COUNT_MAX:
-        reason = f"at most {APPEND_EVENT_COUNT_MAX:,} are allowed; split it"
-        raise InvalidInputError(argument="append", found=f"of {count:,} events", reason=reason)
-    if size > APPEND_BYTES_MAX:
-        reason = f"at most {APPEND_BYTES_MAX:,} are allowed; split it"
-        raise InvalidInputError(argument="append", found=f"of {size:,} bytes", reason=reason)

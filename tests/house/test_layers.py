@@ -24,7 +24,8 @@ LEVELS = (
     ),
     # The contract of all stores.
     (
-        *("_commit", "_pages", "_subscription", "_causality", "_statistics", "_tables", "_store"),
+        *("_commit", "_arguments", "_pages", "_subscription", "_causality", "_statistics"),
+        *("_tables", "_store"),
         *("_migration", "_completion", "_group_commit", "_watch", "_connected_store"),  # for stores
     ),
     # Folders, which do not know each other.

@@ -14,6 +14,7 @@ from typing import TypeVar
 import anyio
 from msgspec.structs import replace
 
+from backstory._arguments import check_bounds, check_filter
 from backstory._commit import Batch, Receipt
 from backstory._filter import EVERY_EVENT, EventFilter
 from backstory._limits import check_integer
@@ -21,7 +22,7 @@ from backstory._pages import LogRead, Page
 from backstory._progress import Progress
 from backstory._recorded import RecordedEvent
 from backstory._snapshot import Checkpoint
-from backstory._store import EventPage, EventStore, check_bounds, check_filter
+from backstory._store import EventPage, EventStore
 from backstory._subscription import Log, Subscription
 from backstory.testing._forwarding_store import ForwardingStore
 from backstory.testing._history import HistoryWriter
