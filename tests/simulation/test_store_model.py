@@ -48,8 +48,8 @@ FAULTY: Final = [
 @pytest.fixture(autouse=True)
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pages be short, so that a few events reach over several."""
-    monkeypatch.setattr("backstory._store._PAGE_EVENT_COUNT", 3)
-    monkeypatch.setattr("backstory._subscription._PAGE_EVENT_COUNT", 3)
+    for module in ("_pages", "_store", "_subscription"):
+        monkeypatch.setattr(f"backstory.{module}.PAGE_EVENT_COUNT", 3)
 
 
 @pytest.mark.parametrize("name", MACHINES)
