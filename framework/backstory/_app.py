@@ -7,8 +7,8 @@ block leaves it as it is, not wrapped into a group.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -360,7 +360,7 @@ class Backstory:
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncGenerator[RecordedEvent]:
         """Iterate over the log, as `read_log`, with every event decoded before it is handed out.
 
         Raises:
@@ -373,9 +373,10 @@ class Backstory:
             backward=backward,
             limit=limit,
         )
-        async for events in pages:
-            for recorded in events:
-                yield decoded(recorded)
+        async with aclosing(pages):
+            async for events in pages:
+                for recorded in events:
+                    yield decoded(recorded)
 
     def read_log(
         self,
@@ -385,7 +386,7 @@ class Backstory:
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncGenerator[RecordedEvent]:
         """Iterate over the events of the whole store; as `EventStore.read_log`."""
         return self._store.read_log(
             after_position=after_position,
@@ -405,7 +406,7 @@ class Backstory:
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncGenerator[RecordedEvent]:
         """Iterate over the events of one stream; as `EventStore.read_stream`."""
         return self._store.read_stream(
             stream_id,

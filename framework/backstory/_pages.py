@@ -1,9 +1,10 @@
 """Pages: how stores are read, and long reads as one page after another.
 
-Where a page is made by a server, the next one is asked for while the events of one are handled, so
-that nobody waits for what the server does meanwhile. In a process of its own, Python would only
-take turns between the two, so that a store says whether it is worth it. It begins with the third
-page: whoever looks at a few events has the store read no more than that.
+Where a server makes the pages, the next one is asked for before the events of one are handled, so
+that nobody waits for what the server does meanwhile. Pages that are made in this process would gain
+nothing: Python runs one thread at a time. So a store says whether it is worth it. An iteration
+begins with it when it hands out its second page: whoever looks at a few events has the server read
+no more than those.
 
 A page that was read ahead is as old as the moment it was asked for. Of what is appended during a
 read, some is seen and some is not, ahead or not; nothing is left out between two pages, since each
@@ -11,7 +12,7 @@ begins where the last one ended.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final, Generic, Self, TypeVar
 
 from msgspec import Struct
@@ -115,8 +116,8 @@ class ReadAhead(Generic[R]):
         Raises:
             StoreError: The store did not answer.
         """
-        wanted, begun = self._ahead or (None, None)
-        if begun is not None and wanted == read and not _has_failed(begun):
+        begun_read, begun = self._ahead or (None, None)
+        if begun is not None and begun_read == read and not _has_failed(begun):
             self._ahead = None
             return await begun  # cancelled, it is cancelled too
         self.drop()
@@ -149,7 +150,7 @@ async def read_pages(
     *,
     limit: int | None,
     reads_ahead: bool,
-) -> AsyncIterator[list[RecordedEvent]]:
+) -> AsyncGenerator[list[RecordedEvent]]:
     """Iterate over the events of a long read in lists of up to 1,000.
 
     Args:
@@ -164,16 +165,16 @@ async def read_pages(
     if limit == 0:
         return
     pages = ReadAhead(read_page, is_on=reads_ahead)
-    wanted: R | None = _of_size(read, limit)
+    next_read: R | None = _of_size(read, limit)
     is_long = False
     try:
-        while wanted is not None:
-            page = await pages.read(wanted)
+        while next_read is not None:
+            page = await pages.read(next_read)
             limit = None if limit is None else limit - len(page.events)
             is_over = page.is_last or limit == 0
-            wanted = None if is_over else _of_size(wanted.behind(page), limit)
-            if wanted is not None and is_long:
-                await pages.begin(wanted)
+            next_read = None if is_over else _of_size(next_read.behind(page), limit)
+            if next_read is not None and is_long:
+                await pages.begin(next_read)
             is_long = True
             if page.events:
                 yield page.events

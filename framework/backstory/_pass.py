@@ -414,7 +414,7 @@ class Pass(Generic[P]):
         self.parked[parked.stream_id] = parked
         return False
 
-    def drop(self) -> None:
+    def drop_ahead(self) -> None:
         """Let go of what is read ahead."""
         self._pages.drop()
 

@@ -191,8 +191,7 @@ class Projector(Generic[P]):
             self._fail(self._failure(error))
             raise
         finally:
-            for one in self._passes():
-                one.drop()
+            self._let_go()
             if self.state not in ENDS:  # cancelled: those who wait for it are told
                 self._move(ProjectorState.STOPPED)
         if self._is_owner:
@@ -209,6 +208,7 @@ class Projector(Generic[P]):
             except (ConfigurationError, CorruptLogError, StoreClosedError) as error:
                 return self._fail(self._failure(error))
             except CheckpointMovedError:
+                self._let_go()
                 self._serving = self._building = None
             except (StoreError, ProjectionError) as error:
                 await self._wait_for_store(error)
@@ -289,6 +289,8 @@ class Projector(Generic[P]):
     async def _own(self) -> bool:
         """Own the projection if nobody else does; tell whether it was not this one's before."""
         was_owner, self._is_owner = self._is_owner, await self._store.try_own(self._name)
+        if self._is_owner is not was_owner:
+            self._let_go()
         if self._is_owner and not was_owner:
             # Who owned it is gone; what it has kept is where this one goes on.
             self._serving = self._building = None
@@ -383,6 +385,7 @@ class Projector(Generic[P]):
         orders = await load_orders(self._store, self._name)
         self._read_orders = set(orders.orders)
         if orders.is_paused is not self._is_paused:
+            self._let_go()
             self._is_paused = orders.is_paused
             self._move(ProjectorState.PAUSED if self._is_paused else ProjectorState.CATCHING_UP)
         if not self._is_owner:
@@ -408,6 +411,7 @@ class Projector(Generic[P]):
         noted = frozenset(await load_parked(self._store, self._name))
         settled, self._noted = self._noted - noted, noted
         if settled & self._serving.parked.keys():
+            self._let_go()
             self._serving = await self._pass(self._in_memory(self._name))
 
     async def _tell(self) -> None:
@@ -457,6 +461,7 @@ class Projector(Generic[P]):
 
     async def _forget_build(self) -> None:
         """Leave no trace of a build but its tables, which are stale then."""
+        self._let_go()
         building, self._building = self._building, None
         if building is None:
             return
@@ -468,6 +473,7 @@ class Projector(Generic[P]):
 
     async def _swap(self, building: Pass[P]) -> None:
         """Put what was built in the place of what serves."""
+        self._let_go()
         self._compare(building)
         notes = await self._parked_notes(building.parked)
         built: Any = building.keeper
@@ -545,6 +551,11 @@ class Projector(Generic[P]):
             except StoreError as error:
                 keys = {PROJECTION: self._name, REASON: str(error)}
                 log.warning("checkpoint.ignored", **keys)
+
+    def _let_go(self) -> None:
+        """Let go of what is read ahead, since it will not be wanted, or not soon."""
+        for one in self._passes():
+            one.drop_ahead()
 
     def _passes(self) -> list[Pass[P]]:
         return [one for one in (self._serving, self._building) if one is not None]

@@ -10,7 +10,7 @@ That side may change in minor releases until 1.0.
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -208,7 +208,7 @@ class EventStore(ABC):
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncGenerator[RecordedEvent]:
         """Iterate over the events of one stream, in constant memory.
 
         A stream that does not exist yields nothing. Events appended during the iteration may be
@@ -240,9 +240,10 @@ class EventStore(ABC):
             backward=backward,
             limit=limit,
         )
-        async for events in pages:
-            for recorded in events:
-                yield recorded
+        async with aclosing(pages):
+            async for events in pages:
+                for recorded in events:
+                    yield recorded
 
     async def read_stream_pages(
         self,
@@ -254,7 +255,7 @@ class EventStore(ABC):
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[list[RecordedEvent]]:
+    ) -> AsyncGenerator[list[RecordedEvent]]:
         """Iterate over the events of one stream in lists of up to 1,000; else as `read_stream`.
 
         For readers that do little with each event: handing them out one by one costs as much as
@@ -269,8 +270,9 @@ class EventStore(ABC):
         )
         reads_ahead = self.capabilities.reads_ahead
         pages = read_pages(self.read_stream_page, read, limit=limit, reads_ahead=reads_ahead)
-        async for events in pages:
-            yield events
+        async with aclosing(pages):
+            async for events in pages:
+                yield events
 
     async def read_log(
         self,
@@ -280,7 +282,7 @@ class EventStore(ABC):
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
+    ) -> AsyncGenerator[RecordedEvent]:
         """Iterate over the events of the whole store, in constant memory.
 
         Ends at the head; `subscribe` goes on from there.
@@ -307,9 +309,10 @@ class EventStore(ABC):
             backward=backward,
             limit=limit,
         )
-        async for events in pages:
-            for recorded in events:
-                yield recorded
+        async with aclosing(pages):
+            async for events in pages:
+                for recorded in events:
+                    yield recorded
 
     async def read_log_pages(
         self,
@@ -319,7 +322,7 @@ class EventStore(ABC):
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[list[RecordedEvent]]:
+    ) -> AsyncGenerator[list[RecordedEvent]]:
         """Iterate over the events of the whole store in lists of up to 1,000; else as `read_log`.
 
         As `read_stream_pages`, for readers that do little with each event.
@@ -330,8 +333,9 @@ class EventStore(ABC):
         read = LogRead(after_position, until_position, where, backward, 0)
         reads_ahead = self.capabilities.reads_ahead
         pages = read_pages(self.read_page, read, limit=limit, reads_ahead=reads_ahead)
-        async for events in pages:
-            yield events
+        async with aclosing(pages):
+            async for events in pages:
+                yield events
 
     async def read_log_page(
         self,

@@ -1,6 +1,6 @@
 """What a writer may expect of a stream, and the one judge of it.
 
-Every store asks `judge_version`; no other module compares versions. Versions count from 1, and a
+Every store asks `judge_version`; no other place compares versions. Versions count from 1, and a
 stream that does not exist has version 0, so that `NO_STREAM` and 0 say the same.
 """
 
@@ -67,19 +67,3 @@ def judge_version(stream_id: str, expected: int | ExpectedVersion, actual: int) 
         raise VersionConflictError(
             stream_id=stream_id, expected_version=expected, actual_version=actual
         )
-
-
-def is_passed(expected: object, actual: int) -> bool:
-    """Tell whether a stream will never be as expected again: versions only rise.
-
-    Args:
-        expected: What a writer expected.
-        actual: A version that the stream has, or has had.
-    """
-    match expected:
-        case ExpectedVersion.NO_STREAM:
-            return actual > 0
-        case int():
-            return actual > expected
-        case _:
-            return False

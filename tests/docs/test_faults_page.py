@@ -11,7 +11,8 @@ PAGE = ROOT / "docs" / "reference" / "faults.md"
 def test_page_lists_every_fault_test_with_its_rows() -> None:
     expected = listed(listing(fault_tests()))
 
-    assert listed(PAGE.read_text(encoding="utf-8")) == expected, "run: make faults"
+    mend = "run: python -m tests.faults.table"
+    assert listed(PAGE.read_text(encoding="utf-8")) == expected, mend
 
 
 def test_every_row_has_a_verdict_for_each_of_its_stores() -> None:

@@ -1,4 +1,9 @@
-"""The table of faults: its rows, the tests that belong to them, and the page that shows both."""
+"""The table of faults: its rows, the tests that belong to them, and the page that shows both.
+
+    python -m tests.faults.table    writes the list of tests anew, which takes no run
+
+What each row came to is of the last whole run, `make faults`, which writes both.
+"""
 
 import ast
 import platform
@@ -85,6 +90,7 @@ STORES: Final = {"in_memory": "in-memory", "sqlite": "SQLite", "postgres": "Post
 
 _BEGIN: Final = "<!-- written by: make faults -->\n"
 _END: Final = "<!-- up to here -->\n"
+_LIST: Final = "| test | rows | seen to fail without |\n"
 
 
 class Outcome(Struct, frozen=True):
@@ -154,6 +160,15 @@ def rewrite(page: Path, outcomes: Sequence[Outcome]) -> None:
     page.write_text(f"{before}{_BEGIN}\n{tables}\n{_END}{after}", encoding="utf-8")
 
 
+def relist(page: Path) -> None:
+    """Write the list of tests anew, and leave what the last run came to as it is."""
+    before, mark, rest = page.read_text(encoding="utf-8").partition(_LIST)
+    _, end, after = rest.partition(f"\n{_END}")
+    assert mark
+    assert end
+    page.write_text(f"{before}{listing(fault_tests())}{end}{after}", encoding="utf-8")
+
+
 def where_and_when() -> str:
     """Return the sentence that says which run the numbers are of."""
     return (
@@ -192,7 +207,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> str:
 
 def listing(tests: Sequence[FaultTest]) -> str:
     """Return the table of tests: rows, and without what each was seen to fail."""
-    lines = ["| test | rows | seen to fail without |", "|---|---|---|"]
+    lines = [_LIST.rstrip(), "|---|---|---|"]
     lines += [
         f"| `{test.name}` | {', '.join(map(str, test.rows))} | {test.without} |" for test in tests
     ]
@@ -202,3 +217,7 @@ def listing(tests: Sequence[FaultTest]) -> str:
 def listed(page: str) -> list[str]:
     """Return the lines of a page that list tests."""
     return re.findall(r"^\| `tests/.+\|$", page, re.MULTILINE)
+
+
+if __name__ == "__main__":
+    relist(ROOT / "docs" / "reference" / "faults.md")

@@ -1,9 +1,9 @@
 """The program's own code raises: in a command, a handler, a query, a value, a clock, a reader."""
 
 import gc
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
@@ -24,7 +24,6 @@ from backstory import (
     OnFailure,
     Projection,
     ProjectionFailedError,
-    RecordedEvent,
     Repository,
     StoreUnavailableError,
     VersionConflictError,
@@ -204,8 +203,7 @@ async def test_reader_that_is_left_in_the_middle_holds_nothing(store: EventStore
     for number in range(20):
         faults.count()
         if number % 2:
-            events = cast("AsyncGenerator[RecordedEvent]", store.read_log())
-            async with aclosing(events):
+            async with aclosing(store.read_log()) as events:
                 await anext(events)
         else:
             async for _ in store.read_log():

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,19 @@ async def test_failure_while_it_is_waited_for_is_told(store: FaultyStore, verb: 
         await delay.wait_reached()
         await anyio.lowlevel.checkpoint()
         store.crash()
+
+
+async def test_iteration_that_is_closed_ends_what_it_has_begun(store: FaultyStore) -> None:
+    store.delay("read_page", at=3)  # and nobody lets it go
+    before = asyncio.all_tasks()
+
+    async with aclosing(store.read_log()) as events:
+        for _ in range(PAGE + 1):
+            await anext(events)
+        assert asyncio.all_tasks() - before
+    await anyio.lowlevel.checkpoint()
+
+    assert asyncio.all_tasks() == before
 
 
 async def test_iteration_that_is_given_up_leaves_nothing_behind(

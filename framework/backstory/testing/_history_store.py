@@ -7,8 +7,8 @@ single streams, pages with an offset, snapshots and statistics are passed on, an
 noted. What is read by pages is noted page by page: as handed out counts the whole page.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 import anyio
@@ -59,7 +59,7 @@ class WitnessedStore(ForwardingStore):
         where: EventFilter = EVERY_EVENT,
         backward: bool = False,
         limit: int | None = None,
-    ) -> AsyncIterator[list[RecordedEvent]]:
+    ) -> AsyncGenerator[list[RecordedEvent]]:
         """Iterate over the events of the whole store; as `EventStore.read_log_pages`."""
         read = LogRead(after_position, until_position, where, backward, 0)
         number = self._begin(read, limit)
@@ -70,9 +70,10 @@ class WitnessedStore(ForwardingStore):
             backward=backward,
             limit=limit,
         )
-        async for events in pages:
-            self._note(number, events)
-            yield events
+        async with aclosing(pages):
+            async for events in pages:
+                self._note(number, events)
+                yield events
         self._history.ended(number)
 
     async def read_log_page(

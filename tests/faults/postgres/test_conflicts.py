@@ -1,4 +1,4 @@
-"""A version that a stream has passed stays passed: to say so takes no turn, and holds up nobody."""
+"""A conflict is told on ends that were just read: it takes nobody's turn, and waits for none."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,7 +7,7 @@ import anyio
 import pytest
 from tests.conftest import DEADLINE_SECONDS, noted, texts_of
 from tests.faults.account import faults
-from tests.faults.postgres.opened import check_dense, held_turn, store_on
+from tests.faults.postgres.opened import SCHEMA, check_dense, held_turn, session_on, store_on
 from tests.servers.proxy import Proxy
 
 from backstory import ANY, NO_STREAM, EventStore, VersionConflictError
@@ -74,7 +74,7 @@ async def test_group_that_met_other_writers_holds_the_turn_no_longer_than_others
     await check_dense(other)
 
 
-@pytest.mark.fault(10, store="postgres", without="the look in the turn at what is ahead")
+@pytest.mark.fault(10, store="postgres", without="the ends that a refusal is judged on anew")
 async def test_version_ahead_of_what_is_remembered_is_looked_for(
     store: EventStore, other: EventStore
 ) -> None:
@@ -100,3 +100,35 @@ async def test_repetition_of_what_others_have_passed_is_answered(
     for repeating in (store, other):
         assert await repeating.append("note-1", events, expected_version=1) == receipt
     await check_dense(other)
+
+
+@pytest.mark.fault(10, 14, store="postgres", without="the long way of what is recorded already")
+@pytest.mark.parametrize("expected", [0, ANY])
+async def test_repetition_is_found_where_memory_says_nothing_of_it(
+    store: EventStore, other: EventStore, expected: Any
+) -> None:
+    events = noted("b")
+    receipt = await other.append("note-2", events, expected_version=expected)
+    faults.count()
+
+    assert await store.append("note-2", events, expected_version=expected) == receipt
+    assert await store.append("note-2", events, expected_version=expected) == receipt
+    await check_dense(other)
+
+
+@pytest.mark.fault(33, store="postgres", without="the ends that a refusal is judged on anew")
+async def test_refusal_does_not_rest_on_what_a_log_has_lost(
+    postgres_url: str, store: EventStore
+) -> None:
+    for version in range(1, 5):
+        await store.append("note-1", noted("b"), expected_version=version)
+    async with session_on(postgres_url) as owner:  # as a restore does, beneath a living connection
+        await owner.execute(f"ALTER TABLE {SCHEMA}.events DISABLE TRIGGER ALL")
+        await owner.execute(f"DELETE FROM {SCHEMA}.events WHERE position > 3")  # noqa: S608 - ours
+        await owner.execute(f"ALTER TABLE {SCHEMA}.events ENABLE TRIGGER ALL")
+    faults.count()
+
+    receipt = await store.append("note-1", noted("c"), expected_version=3)
+
+    assert receipt.last_version == 4
+    await check_dense(store)

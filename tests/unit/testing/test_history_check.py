@@ -3,7 +3,7 @@
 The base of every test is what real clients wrote of a real store; one thing in it is then changed.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ class WrittenLog(InMemoryStore):
         super().__init__()
         self._log = log
 
-    async def read_log(self, **bounds: Any) -> AsyncIterator[RecordedEvent]:
+    async def read_log(self, **bounds: Any) -> AsyncGenerator[RecordedEvent]:
         for recorded in self._log:
             yield recorded
 

@@ -8,10 +8,10 @@ and a reader who has seen one has seen all before it. No transaction id plays a 
 The short way. The writer remembers where the streams end that it has written to. A group without a
 condition is judged on that alone, and is one statement: one round trip, and the lock is held by
 nobody who could fall asleep with it. What others have appended meanwhile the database finds, by the
-version rule, the rule of event ids, and the hashes: then nothing was written, and the group is
-judged once more, on ends that are read anew. What expects a version that its stream has passed is
-refused there and then, since versions only rise; unless its events are recorded, for then it is a
-repetition.
+version rule, the rule of event ids, and the hashes: then nothing was written. Such a group, and one
+with a refusal in it, is judged once more, on ends that are read anew. A conflict on these is told
+without the lock, since nothing is written on it: at that moment the stream was not as expected.
+Unless the events are recorded, for then it is a repetition.
 
 The long way, for all else. In a transaction that has taken the turn first, the ends of the streams,
 the known events and the matches of conditions are read, the group is judged on these, and written.
@@ -45,16 +45,16 @@ from backstory._commit import (
 from backstory._errors import StoreUnavailableError, VersionConflictError
 from backstory._group_commit import Answer, GroupCommit
 from backstory._recorded import RecordedEvent
-from backstory._versions import ExpectedVersion, is_passed
+from backstory._versions import ExpectedVersion
 from backstory.stores.postgres._database import Database, Db, Doubt, close, is_spoilt, make_durable
 from backstory.stores.postgres._read import find_events, match, read_log_head, read_stream_heads
 from backstory.stores.postgres._statement import statement
 
 _HEAD_COUNT_MAX: Final = 10_000
-_SHORT_ATTEMPT_COUNT: Final = 2
-"""So often a group goes the short way; the second time on ends that are read anew."""
 _BELATED: Final = ("BS001", asyncpg.UniqueViolationError.sqlstate)
 """What the database says where others were faster."""
+_EVENT_IDS: Final = "events_id"
+"""The constraint that it names where an event is recorded already."""
 _OF_THE_STATEMENT: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
 """What it says where a value is one that no repetition makes possible."""
 _NEW: Final = (ExpectedVersion.NO_STREAM, 0)
@@ -163,30 +163,30 @@ class Writer:
     # The short way.
 
     async def _write_shortly(self, db: Db, group: "_Group") -> bool:
-        """Tell whether a group could be written without holding the turn over a round trip."""
+        """Tell whether a group could be answered without holding the turn over a round trip."""
         if group.conditions:
             return False
-        await self._look_up_heads(db, group)
-        for _ in range(_SHORT_ATTEMPT_COUNT):
-            settlement = group.settle(self._heads, {}, {}, self._log, self._durability)
-            if not await self._is_final(db, group):
-                return False
-            try:
-                end = await self._insert(db, group, settlement)
-            except asyncpg.PostgresError as error:
-                if error.sqlstate not in _BELATED:
-                    raise
-                group.is_sent = False  # it was refused whole
-                for stream_id in group.stream_ids:
-                    self._heads.pop(stream_id, None)
-                self._remember(await read_stream_heads(db, self._schema, group.stream_ids))
-            else:
-                self._is_written(settlement, end)
+        is_fresh = await self._look_up_heads(db, group)
+        settlement = self._judge(group)
+        if not group.refused:
+            if await self._insert_in_time(db, group, settlement):
                 return True
-        return False
+            if group.is_repeated:
+                return False
+            is_fresh = False
+        if not is_fresh:  # what was remembered is old, or a refusal would rest on it
+            self._forget(group)
+            self._remember(await read_stream_heads(db, self._schema, group.stream_ids))
+            settlement = self._judge(group)
+        if not await self._is_refused_rightly(db, group):
+            return False
+        return await self._insert_in_time(db, group, settlement)
 
-    async def _look_up_heads(self, db: Db, group: "_Group") -> None:
-        """Read the ends of streams that are not remembered, but for those that must be new."""
+    async def _look_up_heads(self, db: Db, group: "_Group") -> bool:
+        """Read the ends of streams that are not remembered, but for those that must be new.
+
+        Tell whether no other end is remembered.
+        """
         unknown = {
             part.stream_id
             for batch in group.batches
@@ -195,18 +195,35 @@ class Writer:
         }
         if unknown:
             self._remember(await read_stream_heads(db, self._schema, unknown))
+        return unknown == group.stream_ids
 
-    async def _is_final(self, db: Db, group: "_Group") -> bool:
-        """Tell whether what is refused would be refused in the turn too.
+    def _judge(self, group: "_Group") -> Settlement:
+        return group.settle(self._heads, {}, {}, self._log, self._durability)
 
-        A version that a stream has passed stays passed. What is refused for that may still be a
-        repetition: then its events are recorded.
-        """
-        if not (refused := group.refused):
-            return True
-        if not all(_is_lasting(error) for _, error in refused):
+    async def _insert_in_time(self, db: Db, group: "_Group", settlement: Settlement) -> bool:
+        """Insert what was judged, and tell whether nobody else was faster."""
+        try:
+            end = await self._insert(db, group, settlement)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in _BELATED:
+                raise
+            group.is_sent = False  # it was refused whole
+            group.is_repeated = error.constraint_name == _EVENT_IDS
+            self._forget(group)
             return False
-        return not await find_events(db, self._schema, _event_ids(batch for batch, _ in refused))
+        self._is_written(settlement, end)
+        return True
+
+    async def _is_refused_rightly(self, db: Db, group: "_Group") -> bool:
+        """Tell whether what is refused, on ends that were just read, are conflicts and no more.
+
+        What looks like a conflict may be a repetition: then its events are recorded.
+        """
+        refused = group.refused
+        if not all(isinstance(error, VersionConflictError) for _, error in refused):
+            return False
+        suspects = _event_ids(batch for batch, _ in refused)
+        return not (suspects and await find_events(db, self._schema, suspects))
 
     # The long way.
 
@@ -258,6 +275,10 @@ class Writer:
             self._heads.clear()
         self._heads.update(heads)
 
+    def _forget(self, group: "_Group") -> None:
+        for stream_id in group.stream_ids:
+            self._heads.pop(stream_id, None)
+
 
 class _Group:
     """Batches that are written together, and what has become of them so far."""
@@ -268,6 +289,8 @@ class _Group:
         self.stream_ids = {part.stream_id for batch in batches for part in batch.appends}
         self.is_sent = False
         """Whether this attempt has asked the database to write."""
+        self.is_repeated = False
+        """Whether the database has found one of its events recorded."""
         self.doubt = Doubt()
         """Whether an attempt was lost after that."""
         self.heads: dict[str, StreamHead] = {}
@@ -313,12 +336,6 @@ class _Group:
 
 def _event_ids(batches: Iterable[Batch]) -> list[str]:
     return [event.event_id for b in batches for part in b.appends for event in part.events]
-
-
-def _is_lasting(error: Exception) -> bool:
-    return isinstance(error, VersionConflictError) and is_passed(
-        error.expected_version, error.actual_version
-    )
 
 
 def _columns(
