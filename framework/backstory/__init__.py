@@ -8,7 +8,6 @@ which one meets them.
 # ruff: noqa: I001, RUF022 - the imports and __all__ are a table of contents, in teaching order
 
 # Facts
-from backstory._pages import LogRead, Page, StreamRead
 from backstory._events import Event, Metadata, RawEvent
 from backstory._upcasting import Upcaster
 from backstory._recorded import NewEvent, RecordedEvent
@@ -51,6 +50,7 @@ from backstory._store import (
     StreamInfo,
 )
 from backstory._migration import SchemaMigration
+from backstory._pages import LogRead, Page, StreamRead
 from backstory._versions import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from backstory._commit import AppendCondition, Batch, Durability, Receipt, StreamAppend
 from backstory._snapshot import Checkpoint, Snapshot

@@ -256,8 +256,13 @@ async def test_projection_asks_for_a_page_before_it_keeps_the_last(tmp_path: Pat
     assert catching_up == ["read_page", *(["read_page", "put_progress"] * 4)][:8]
 
 
-async def test_projection_meets_a_failure_ahead_by_trying_anew(store: FaultyStore) -> None:
+async def test_projection_meets_a_failure_ahead_by_trying_anew(
+    store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
     store.fail("read_page", at=2)
 
     async with Backstory(store, projections=[Total]) as story:
         assert (await story.read_model(Total)).count == EVENT_COUNT
+
+    assert reads_of(store).count(PAGE) == 2
+    assert "projector.waiting" not in caplog.messages

@@ -23,13 +23,6 @@ async def other(postgres_url: str) -> AsyncIterator[EventStore]:
 
 
 @pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """Yield a proxy in front of a database of the test's own."""
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def store(other: EventStore, proxy: Proxy) -> AsyncIterator[EventStore]:  # noqa: ARG001 - it has made the schema
     """Yield a store behind the proxy, which knows of a stream at version 1."""
     async with store_on(proxy.url, listen=False) as store:

@@ -32,13 +32,6 @@ ANSWER_SECONDS_MAX = 10
 
 
 @pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """Yield a proxy in front of a database of the test's own."""
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def direct(postgres_url: str) -> AsyncIterator[EventStore]:
     """Yield a store that goes round the proxy."""
     async with store_on(postgres_url, listen=False) as store:

@@ -185,7 +185,7 @@ class Writer:
     async def _look_up_heads(self, db: Db, group: "_Group") -> bool:
         """Read the ends of streams that are not remembered, but for those that must be new.
 
-        Tell whether no other end is remembered.
+        Tell whether those of all its streams were read just now.
         """
         unknown = {
             part.stream_id
